@@ -1,0 +1,88 @@
+/**
+ * What happened to a connection, as data.
+ *
+ * The state is the fold of these events (`ConnectionState.transition`), so a log of them explains every state. No event carries
+ * arguments, results, headers or environment.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import type { ConnectionError } from "./ConnectionError.ts"
+import type { Delivery } from "./Delivery.ts"
+import type { SessionInfo } from "./McpSession.ts"
+
+/**
+ * The events. `at` is when, in milliseconds since the epoch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConnectionEvent = Data.TaggedEnum<{
+  /** Opening a session begins. `attempt` counts from 1 since the start or the last loss. */
+  AttemptStarted: { readonly at: number; readonly attempt: number }
+  /** Opening a session failed. */
+  AttemptFailed: { readonly at: number; readonly attempt: number; readonly error: ConnectionError }
+  /** The policy answered: attempt `attempt` is due at `dueAt`, after `delayMillis`. */
+  AttemptScheduled: {
+    readonly at: number
+    readonly attempt: number
+    readonly error: ConnectionError
+    readonly delayMillis: number
+    readonly dueAt: number
+  }
+  /** A session is published and serves. `downtimeMillis` is how long there was none, when one was lost before. */
+  SessionReady: {
+    readonly at: number
+    readonly generation: number
+    readonly server: SessionInfo
+    readonly downtimeMillis: number | undefined
+  }
+  /** The published session is gone. `proven`: it lived `stableAfter`, so the ladder starts anew. */
+  SessionLost: {
+    readonly at: number
+    readonly generation: number
+    readonly error: ConnectionError
+    readonly proven: boolean
+  }
+  /** No further attempt: the error is not retryable, or the policy ended. */
+  GaveUp: { readonly at: number; readonly error: ConnectionError }
+  /** A request failed on session `from` and is sent again on session `to`. */
+  RequestReplayed: {
+    readonly at: number
+    readonly method: string
+    readonly tool: string | undefined
+    readonly from: number
+    readonly to: number
+    readonly delivery: Delivery
+  }
+  /** A caller was told that its request may have run. */
+  OutcomeUnknown: {
+    readonly at: number
+    readonly method: string
+    readonly tool: string | undefined
+    readonly requestId: string | number | undefined
+    readonly generation: number
+  }
+  /** The scope closed. */
+  Closed: { readonly at: number }
+}>
+
+/**
+ * Constructors and matchers of {@link ConnectionEvent}.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const {
+  AttemptStarted,
+  AttemptFailed,
+  AttemptScheduled,
+  SessionReady,
+  SessionLost,
+  GaveUp,
+  RequestReplayed,
+  OutcomeUnknown,
+  Closed,
+  $is: is,
+  $match: match
+} = Data.taggedEnum<ConnectionEvent>()

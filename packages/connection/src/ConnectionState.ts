@@ -1,0 +1,142 @@
+/**
+ * Where a connection stands, as data, and the pure function that says how it gets there.
+ *
+ * The states are gRPC's connectivity states with what a person on call wants to know beside them.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import type { ConnectionError } from "./ConnectionError.ts"
+import type { ConnectionEvent } from "./ConnectionEvent.ts"
+import type { SessionInfo } from "./McpSession.ts"
+
+/**
+ * The states. Times are milliseconds since the epoch.
+ *
+ * `Idle → Connecting → Ready → Reconnecting → Ready …`, and the ends `Failed` (reconnecting cannot help; only `reconnect` leaves
+ * it) and `Closed` (the scope closed).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConnectionState = Data.TaggedEnum<{
+  /** Nothing was tried yet: `start: "lazy"`. */
+  Idle: {}
+  /** There was no session yet. `attempt` counts from 1; `cause` is why the last attempt failed. */
+  Connecting: {
+    readonly attempt: number
+    readonly cause: ConnectionError | undefined
+    /** When the attempt is due; `undefined` while it runs. */
+    readonly nextAttemptAt: number | undefined
+  }
+  /** A session serves. */
+  Ready: {
+    readonly generation: number
+    /** When it became ready. */
+    readonly since: number
+    readonly server: SessionInfo
+  }
+  /** The session was lost at `lostAt`; `cause` is why, or why the last attempt failed. */
+  Reconnecting: {
+    readonly attempt: number
+    readonly cause: ConnectionError
+    readonly lostAt: number
+    /** When the attempt is due; `undefined` while it runs. */
+    readonly nextAttemptAt: number | undefined
+  }
+  /** Given up: reconnecting cannot help, or the policy ended. */
+  Failed: { readonly error: ConnectionError }
+  /** The scope is closed. */
+  Closed: {}
+}>
+
+/**
+ * Constructors and matchers of {@link ConnectionState}.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const {
+  Idle,
+  Connecting,
+  Ready,
+  Reconnecting,
+  Failed,
+  Closed,
+  $is: is,
+  $match: match
+} = Data.taggedEnum<ConnectionState>()
+
+const idle = Idle()
+const closed = Closed()
+
+/**
+ * Where every connection starts.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const initial: ConnectionState = idle
+
+/**
+ * The state after an event. Total: an event that means nothing in a state leaves it as it is. `Closed` is final.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const transition = (state: ConnectionState, event: ConnectionEvent): ConnectionState => {
+  if (state._tag === "Closed") return state
+  switch (event._tag) {
+    case "AttemptStarted":
+      return state._tag === "Reconnecting"
+        ? Reconnecting({ ...state, attempt: event.attempt, nextAttemptAt: undefined })
+        : Connecting({ attempt: event.attempt, cause: causeOf(state), nextAttemptAt: undefined })
+    case "SessionReady":
+      return Ready({ generation: event.generation, since: event.at, server: event.server })
+    case "SessionLost":
+      return state._tag === "Ready"
+        ? Reconnecting({ attempt: 1, cause: event.error, lostAt: event.at, nextAttemptAt: undefined })
+        : state
+    case "AttemptScheduled":
+      return state._tag === "Reconnecting"
+        ? Reconnecting({ ...state, attempt: event.attempt, cause: event.error, nextAttemptAt: event.dueAt })
+        : Connecting({ attempt: event.attempt, cause: event.error, nextAttemptAt: event.dueAt })
+    case "GaveUp":
+      return Failed({ error: event.error })
+    case "Closed":
+      return closed
+    case "AttemptFailed":
+    case "RequestReplayed":
+    case "OutcomeUnknown":
+      return state
+  }
+}
+
+/**
+ * The last failure that a state knows of.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const causeOf = (state: ConnectionState): ConnectionError | undefined => {
+  switch (state._tag) {
+    case "Connecting":
+    case "Reconnecting":
+      return state.cause
+    case "Failed":
+      return state.error
+    case "Idle":
+    case "Ready":
+    case "Closed":
+      return undefined
+  }
+}
+
+/**
+ * When the next attempt is due, in milliseconds since the epoch, if one is waiting.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const retryAtOf = (state: ConnectionState): number | undefined =>
+  state._tag === "Connecting" || state._tag === "Reconnecting" ? state.nextAttemptAt : undefined

@@ -1,0 +1,99 @@
+/**
+ * The port between the engine and the drivers: what one live session offers.
+ *
+ * The engine knows this file and nothing of the SDK, sockets or processes. A driver opens sessions; a test kit simulates them.
+ *
+ * @since 0.1.0
+ */
+import type { ProtocolEra, RequestMethod, RequestTypeMap, ResultTypeMap } from "@modelcontextprotocol/client"
+import type * as Effect from "effect/Effect"
+import type { ConnectionError } from "./ConnectionError.ts"
+import type { InvalidRequest, InvalidResult, ServerRejected } from "./RequestError.ts"
+
+/**
+ * The parameters that the SDK defines for a method; any object for a method outside the specification.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ParamsOf<Method extends string> = Method extends RequestMethod
+  ? RequestTypeMap[Method] extends { readonly params?: infer Params }
+    ? Params
+    : undefined
+  : Readonly<Record<string, unknown>> | undefined
+
+/**
+ * The result that the SDK defines for a method; `unknown` for a method outside the specification.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ResultOf<Method extends string> = Method extends RequestMethod ? ResultTypeMap[Method] : unknown
+
+/**
+ * Who answered the handshake, and what was agreed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SessionInfo {
+  /** `legacy` up to protocol 2025-11-25, `modern` from 2026-07-28. */
+  readonly era: ProtocolEra
+  readonly protocolVersion: string
+  /** The server's own name and version, as it reports them. */
+  readonly name: string
+  readonly version: string
+  /** The id of the server's process, over stdio. */
+  readonly pid?: number | undefined
+}
+
+/**
+ * One sending of a request. The engine makes it, the driver fills in how far it got; the engine reads that when it fails.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class RequestTicket<out Method extends string = string> {
+  readonly method: Method
+  readonly params: ParamsOf<Method> | undefined
+  /** The JSON-RPC id, once there is one. */
+  requestId: string | number | undefined = undefined
+  /** Whether a byte of the request was handed to the pipe or socket. Set before the first byte, never unset. */
+  sent = false
+
+  constructor(method: Method, params: ParamsOf<Method> | undefined) {
+    this.method = method
+    this.params = params
+  }
+}
+
+/**
+ * What a request can fail with on one session. A `ConnectionError` means that the session is lost (or cannot be trusted with
+ * this request any more); the others are answers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SessionFailure = ConnectionError | ServerRejected | InvalidResult | InvalidRequest
+
+/**
+ * One opened and handshaken conversation, bound to the `Scope` it was opened in. It is never used again after a loss.
+ *
+ * What a driver owes the engine:
+ *
+ * - `request` settles for every ticket: when the session is lost or its scope closes, what is pending fails with a
+ *   `ConnectionError`. Interrupting it cancels the request, and a request that was not sent yet is never sent after that.
+ * - `tools/list` without a cursor returns all pages; `ping` proves life in either era.
+ * - `lost` completes exactly once, with the best explanation there is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface McpSession {
+  readonly info: SessionInfo
+  readonly request: <Method extends string>(
+    ticket: RequestTicket<Method>
+  ) => Effect.Effect<ResultOf<Method>, SessionFailure>
+  /** Waits for the loss of the session and succeeds with its cause. */
+  readonly lost: Effect.Effect<ConnectionError>
+}

@@ -1,0 +1,107 @@
+/**
+ * When to try again: `Schedule`s over `ConnectionError`.
+ *
+ * A policy is stepped once for each loss and each failed attempt, and answers with the delay before the next attempt, or with
+ * its end: then the connection is `Failed`. It starts anew when a session has proven itself (`stableAfter`). Errors that
+ * reconnecting cannot heal never reach it. Any `Schedule` that takes a `ConnectionError` is a policy as it is.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import type { ConnectionError } from "./ConnectionError.ts"
+
+/**
+ * A schedule that decides on the next attempt.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ReconnectPolicy = Schedule.Schedule<unknown, ConnectionError>
+
+/**
+ * Draws each delay anew from between nothing and what the schedule says, so that many clients of one server do not come back
+ * all at once. `Schedule.jittered` is ±20 % and can pass a cap; this never does.
+ *
+ * "Full jitter": M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const fullJitter = <Output, Input, Error, Env>(
+  self: Schedule.Schedule<Output, Input, Error, Env>
+): Schedule.Schedule<Output, Input, Error, Env> =>
+  Schedule.modifyDelay(self, ({ duration }) =>
+    Effect.map(Random.next, (random) => Duration.millis(Math.round(Duration.toMillis(duration) * random)))
+  )
+
+/**
+ * Makes every delay at most `cap`.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const capped = <Output, Input, Error, Env>(
+  self: Schedule.Schedule<Output, Input, Error, Env>,
+  cap: Duration.Input
+): Schedule.Schedule<Output, Input, Error, Env> => {
+  const limit = Duration.fromInputUnsafe(cap)
+  return Schedule.modifyDelay(self, ({ duration }) => Effect.succeed(Duration.min(duration, limit)))
+}
+
+/**
+ * Makes every delay at least what the server asked for with `Retry-After`, past any cap.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const retryAfter = <Output, Error, Env>(
+  self: Schedule.Schedule<Output, ConnectionError, Error, Env>
+): Schedule.Schedule<Output, ConnectionError, Error, Env> =>
+  Schedule.modifyDelay(self, ({ duration, input }) =>
+    Effect.succeed(input.retryAfter === undefined ? duration : Duration.max(duration, input.retryAfter))
+  )
+
+/**
+ * The first delay of a ladder is nothing; the schedule's own first delay comes second.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const atOnceFirst = <Output, Input, Error, Env>(
+  self: Schedule.Schedule<Output, Input, Error, Env>
+): Schedule.Schedule<unknown, Input, Error, Env> => Schedule.concat(Schedule.recurs(1), self)
+
+const ladder: ReconnectPolicy = Schedule.exponential("250 millis", 2).pipe(
+  Schedule.setInputType<ConnectionError>(),
+  (self) => capped(self, "30 seconds"),
+  fullJitter,
+  atOnceFirst,
+  retryAfter
+)
+
+/**
+ * The default: at once, then 250 ms, 500 ms, 1 s … 30 s, each with full jitter, at least `Retry-After`, without end.
+ *
+ * @category policies
+ * @since 0.1.0
+ */
+export { ladder as default }
+
+/**
+ * The default ladder, ended after `attempts` attempts in a row that brought no proven session.
+ *
+ * @category policies
+ * @since 0.1.0
+ */
+export const bounded = (attempts: number): ReconnectPolicy => Schedule.upTo(ladder, { times: attempts })
+
+/**
+ * No second attempt: the first loss is the end.
+ *
+ * @category policies
+ * @since 0.1.0
+ */
+export const never: ReconnectPolicy = Schedule.recurs(0)

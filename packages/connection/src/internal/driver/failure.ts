@@ -1,0 +1,63 @@
+/** What the SDK throws, as what the engine knows. */
+import { ProtocolError, SdkError, SdkErrorCode } from "@modelcontextprotocol/client"
+import {
+  HandshakeRejected,
+  MalformedResponse,
+  type Reason,
+  TransportClosed,
+  UnsupportedProtocol
+} from "../../ConnectionError.ts"
+
+/** Thrown by our transports when a message cannot be serialized. */
+export class Unserializable extends Error {}
+
+/** What became of a request that the SDK rejected; `Disconnected` is for the caller to explain. */
+export type Rejection =
+  | { readonly _tag: "Disconnected" }
+  | { readonly _tag: "Rejected"; readonly code: number; readonly description: string; readonly data: unknown }
+  | { readonly _tag: "InvalidResult"; readonly description: string }
+  | { readonly _tag: "InvalidRequest"; readonly description: string }
+
+const methodNotFound = -32601
+
+/**
+ * Explains the rejection of a request. `answered`: the server did answer with a JSON-RPC error. The SDK uses the same class for
+ * what it finds wrong with a result, and there the request has run.
+ */
+export const ofRequest = (error: unknown, answered: boolean): Rejection => {
+  if (ProtocolError.isInstance(error)) {
+    return answered
+      ? { _tag: "Rejected", code: error.code, description: error.message, data: error.data }
+      : { _tag: "InvalidResult", description: error.message }
+  }
+  if (SdkError.isInstance(error)) {
+    switch (error.code) {
+      case SdkErrorCode.InvalidResult:
+      case SdkErrorCode.UnsupportedResultType:
+      case SdkErrorCode.ListPaginationExceeded:
+      case SdkErrorCode.InputRequiredRoundsExceeded:
+        return { _tag: "InvalidResult", description: error.message }
+      case SdkErrorCode.MethodNotSupportedByProtocolVersion:
+      case SdkErrorCode.CapabilityNotSupported:
+        return { _tag: "Rejected", code: methodNotFound, description: error.message, data: undefined }
+      default:
+        return { _tag: "Disconnected" }
+    }
+  }
+  return error instanceof Unserializable
+    ? { _tag: "InvalidRequest", description: error.message }
+    : { _tag: "Disconnected" }
+}
+
+/** Explains why the handshake failed while the transport was alive. */
+export const ofHandshake = (error: unknown): Reason => {
+  if (ProtocolError.isInstance(error)) return new HandshakeRejected({ code: error.code, description: error.message })
+  if (SdkError.isInstance(error) && error.code === SdkErrorCode.InvalidResult) {
+    return new MalformedResponse({ description: "the server answered initialize with an invalid result" })
+  }
+  const message = error instanceof Error ? error.message : String(error)
+  // The SDK throws a plain Error here (client.ts, `_legacyHandshake`).
+  return message.startsWith("Server's protocol version is not supported")
+    ? new UnsupportedProtocol({ description: message })
+    : new TransportClosed({ description: `the handshake failed: ${message}` })
+}

@@ -1,0 +1,241 @@
+/** The official SDK's `Client` on one transport, as an `McpSession`. A new `Client` and a new transport for every session. */
+import {
+  Client,
+  type JSONRPCMessage,
+  type RequestOptions,
+  type StandardSchemaV1,
+  type Transport
+} from "@modelcontextprotocol/client"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Predicate from "effect/Predicate"
+import type * as Scope from "effect/Scope"
+import { ConnectionError, type Reason, TransportClosed } from "../../ConnectionError.ts"
+import type { McpSession, RequestTicket, ResultOf, SessionFailure, SessionInfo } from "../../McpSession.ts"
+import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
+import * as Failure from "./failure.ts"
+
+/** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
+const noSdkTimeout = 2 ** 31 - 1
+
+/** Bounds of an aggregated list: a server whose cursor never ends must not end us. */
+const maxPages = 100
+const maxItems = 10_000
+
+export interface Options {
+  readonly server: string
+  readonly client: { readonly name: string; readonly version: string }
+  readonly transport: Transport
+  /** Waits for the loss of the transport. */
+  readonly lost: Effect.Effect<Reason>
+  readonly stderrTail: () => string | undefined
+  readonly pid: number | undefined
+}
+
+/** A request on the wire. */
+interface Flight {
+  readonly ticket: RequestTicket
+  /** The server answered with a JSON-RPC error. */
+  refused: boolean
+  /** Settles it: the reply is no JSON-RPC response. The SDK drops such a reply, and the request would wait for its timeout. */
+  readonly malformed: () => void
+}
+
+/**
+ * The SDK hands this option through to `Transport.send` as it is (protocol.ts, `_requestWithSchemaViaCodec`), on every leg of a
+ * request, so it can carry the request's identity to the place where the bytes leave.
+ */
+interface Carrier {
+  (token: string): void
+  flight?: Flight
+}
+
+/** The ticket of the request that a transport is asked to send. */
+export const ticketOf = (carrier: ((token: string) => void) | undefined): RequestTicket | undefined =>
+  (carrier as Carrier | undefined)?.flight?.ticket
+
+export const open = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
+  const { transport } = options
+  const client = new Client(options.client, { listMaxPages: maxPages })
+  const lost = Deferred.makeUnsafe<ConnectionError>()
+  const flights = new Map<string | number, Flight>()
+  let loss: ConnectionError | undefined
+
+  const explain = (reason: Reason): ConnectionError =>
+    new ConnectionError({ server: options.server, reason, stderrTail: options.stderrTail() })
+
+  /** The one way out: everything pending is settled here, with the same cause. */
+  const lose = (reason: Reason): void => {
+    if (loss !== undefined) return
+    loss = explain(reason)
+    transport.onclose?.()
+    Deferred.doneUnsafe(lost, Exit.succeed(loss))
+  }
+
+  intercept(transport, flights)
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      lose(new TransportClosed({ description: "the session was closed" }))
+      // A late event of this transport must not reach anything (reference: mcp-sdk-facts §4).
+      delete transport.onmessage
+      delete transport.onclose
+      delete transport.onerror
+    })
+  )
+  yield* options.lost.pipe(
+    Effect.map((reason) => lose(reason)),
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  yield* Effect.callback<void, ConnectionError>((resume) => {
+    client.connect(transport, { timeout: noSdkTimeout }).then(
+      () => resume(Effect.void),
+      (error: unknown) => resume(Effect.fail(loss ?? explain(Failure.ofHandshake(error))))
+    )
+  })
+
+  const invalid = (ticket: RequestTicket, description: string) =>
+    new InvalidResult({ server: options.server, method: ticket.method, tool: toolOf(ticket), description })
+
+  const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
+    const request = { server: options.server, method: ticket.method, tool: toolOf(ticket) }
+    const rejection = Failure.ofRequest(error, refused)
+    switch (rejection._tag) {
+      case "Disconnected":
+        return (
+          loss ?? explain(new TransportClosed({ description: error instanceof Error ? error.message : String(error) }))
+        )
+      case "Rejected": {
+        const { code, data, description } = rejection
+        return new ServerRejected({ ...request, code, description, data })
+      }
+      case "InvalidResult":
+        return invalid(ticket, rejection.description)
+      case "InvalidRequest":
+        return new InvalidRequest({ ...request, description: rejection.description })
+    }
+  }
+
+  const session: McpSession = {
+    info: infoOf(client, options.pid),
+    lost: Deferred.await(lost),
+    request: <Method extends string>(ticket: RequestTicket<Method>) =>
+      Effect.callback<ResultOf<Method>, SessionFailure>((resume) => {
+        const abort = new AbortController()
+        const flight: Flight = {
+          ticket,
+          refused: false,
+          malformed: () => {
+            resume(Effect.fail(invalid(ticket, "the reply has neither a result nor an error")))
+            abort.abort("the reply was malformed")
+          }
+        }
+        const carrier: Carrier = () => {}
+        carrier.flight = flight
+        const land = (): void => {
+          if (ticket.requestId !== undefined) flights.delete(ticket.requestId)
+        }
+        dispatch(client, ticket, { signal: abort.signal, timeout: noSdkTimeout, onresumptiontoken: carrier }).then(
+          (result) => {
+            land()
+            resume(
+              ticket.method === "tools/list" && hasTooManyTools(result)
+                ? Effect.fail(invalid(ticket, `more than ${maxItems} tools`))
+                : Effect.succeed(result as ResultOf<Method>)
+            )
+          },
+          (error: unknown) => {
+            land()
+            resume(Effect.fail(failureOf(flight, error)))
+          }
+        )
+        return Effect.sync(() => abort.abort("the caller is gone"))
+      })
+  }
+  return session
+})
+
+/** Notes which request is sent under which id, and what the server says of it, before the SDK sees it. */
+const intercept = (transport: Transport, flights: Map<string | number, Flight>): void => {
+  const send = transport.send.bind(transport)
+  transport.send = (message, sendOptions) => {
+    const flight = (sendOptions?.onresumptiontoken as Carrier | undefined)?.flight
+    if (flight !== undefined && "method" in message && "id" in message) {
+      flight.ticket.requestId = message.id
+      flights.set(message.id, flight)
+    }
+    return send(message, sendOptions)
+  }
+  transport.onmessage = (message: JSONRPCMessage) => {
+    if ("method" in message || !("id" in message) || message.id === undefined) return
+    const flight = flights.get(message.id)
+    if (flight === undefined) return
+    if ("error" in message) flight.refused = true
+    else if (!("result" in message)) flight.malformed()
+  }
+}
+
+const dispatch = (client: Client, ticket: RequestTicket, options: RequestOptions): Promise<unknown> => {
+  const { method, params } = ticket
+  try {
+    switch (method) {
+      case "tools/call":
+        return client.callTool(params as Parameters<Client["callTool"]>[0], options)
+      case "tools/list":
+        // Without a cursor the SDK walks all pages, and keeps what it needs to check results against output schemas.
+        if (params === undefined) return client.listTools(undefined, { ...options, cacheMode: "refresh" })
+        break
+      case "ping":
+        if (client.getProtocolEra() === "modern") return client.discover(options)
+        break
+    }
+    return send(
+      client,
+      params === undefined ? { method } : { method, params: params as Record<string, unknown> },
+      options
+    )
+  } catch (error) {
+    // The SDK throws some refusals synchronously (mcp-sdk-facts §3).
+    return Promise.reject(error)
+  }
+}
+
+/** The SDK knows the result schemas of the specification's methods; the results of others are passed on as they are. */
+const send = (
+  client: Client,
+  request: { readonly method: string; readonly params?: Record<string, unknown> },
+  options: RequestOptions
+) => {
+  try {
+    return client.request(request as { method: "ping" }, options)
+  } catch (error) {
+    if (error instanceof TypeError) return client.request(request, unchecked, options)
+    throw error
+  }
+}
+
+const unchecked: StandardSchemaV1<unknown, unknown> = {
+  "~standard": { version: 1, vendor: "mcp-tether", validate: (value) => ({ value }) }
+}
+
+const hasTooManyTools = (result: unknown): boolean =>
+  Predicate.hasProperty(result, "tools") && Array.isArray(result.tools) && result.tools.length > maxItems
+
+const toolOf = ({ method, params }: RequestTicket): string | undefined =>
+  method === "tools/call" && Predicate.hasProperty(params, "name") && Predicate.isString(params.name)
+    ? params.name
+    : undefined
+
+const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
+  const server = client.getServerVersion()
+  return {
+    era: client.getProtocolEra() ?? "legacy",
+    protocolVersion: client.getNegotiatedProtocolVersion() ?? "unknown",
+    name: server?.name ?? "unknown",
+    version: server?.version ?? "unknown",
+    pid
+  }
+}

@@ -1,0 +1,278 @@
+/** stdio: a server in a process group of its own, spoken to over pipes (DESIGN §9). */
+import type { JSONRPCMessage, Transport } from "@modelcontextprotocol/client"
+import { getDefaultEnvironment } from "@modelcontextprotocol/client/stdio"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as PlatformError from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import type * as Pull from "effect/Pull"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import {
+  ConnectionError,
+  MalformedResponse,
+  ProcessExited,
+  type Reason,
+  SpawnFailed,
+  TransportClosed
+} from "../../ConnectionError.ts"
+import type { McpSession } from "../../McpSession.ts"
+import type { McpTransport, OpenContext, StdioOptions } from "../../McpTransport.ts"
+import { CountOption, decode, DurationOption, SecretOption } from "../options.ts"
+import { Unserializable } from "./failure.ts"
+import * as LineSplitter from "./lineSplitter.ts"
+import * as Outbox from "./outbox.ts"
+import * as SdkSession from "./sdkSession.ts"
+import * as Tail from "./tail.ts"
+
+const Options = Schema.Struct({
+  command: Schema.NonEmptyString,
+  args: Schema.optional(Schema.Array(SecretOption)),
+  env: Schema.optional(Schema.Record(Schema.String, SecretOption)),
+  cwd: Schema.optional(Schema.NonEmptyString),
+  maxMessageBytes: Schema.optional(CountOption(1)),
+  closeGrace: Schema.optional(DurationOption)
+})
+
+const decodeOptions = decode(Options, { of: "McpTransport.stdio", secret: ["args", "env"] })
+
+const defaultMaxMessageBytes = 64 * 1024 * 1024
+const stderrTailBytes = 64 * 1024
+/** Messages that wait are handed to the pipe in pieces of about this size: one write for many, and little is past recall. */
+const writeBytes = 64 * 1024
+/** What was written just before the exit is still delivered; a grandchild that holds the pipes open gets no more than this. */
+const drainGrace = Duration.millis(250)
+/** A pipe that breaks is mostly an exit whose event is still on its way. */
+const exitGrace = Duration.millis(500)
+
+export const make = (options: StdioOptions): McpTransport<ChildProcessSpawner.ChildProcessSpawner> => ({
+  label: Predicate.isString(options.command) ? (options.command.split(/[\\/]/).at(-1) ?? options.command) : "stdio",
+  validate: Effect.asVoid(decodeOptions(options)),
+  open: (context) => open(options, context)
+})
+
+const open = Effect.fnUntraced(function* (
+  options: StdioOptions,
+  context: OpenContext
+): Effect.fn.Return<McpSession, ConnectionError, ChildProcessSpawner.ChildProcessSpawner | Scope.Scope> {
+  const stderr = Tail.make(stderrTailBytes)
+  context.setStderrTail(stderr.text)
+  const closeGrace = Duration.fromInputUnsafe(options.closeGrace ?? "2 seconds")
+
+  const child = yield* spawn(options, closeGrace, context.server)
+  const outbox = Outbox.make(writeBytes)
+  const broken = Deferred.makeUnsafe<Reason>()
+  const breaks = (reason: Reason) => Deferred.succeed(broken, reason)
+
+  yield* runIntoStdin(child, outbox).pipe(
+    Effect.catch(() => breaks(new TransportClosed({ description: "the server closed its stdin" }))),
+    Effect.forkScoped
+  )
+  const transport = makeTransport(outbox)
+  const stdoutEnd = yield* readStdout(child, transport, stderr, options.maxMessageBytes ?? defaultMaxMessageBytes).pipe(
+    Effect.flatMap(breaks),
+    endOf
+  )
+  const stderrEnd = yield* readStderr(child, stderr).pipe(endOf)
+  const drained = Effect.all([Deferred.await(stdoutEnd), Deferred.await(stderrEnd)], { discard: true }).pipe(
+    Effect.timeoutOption(drainGrace)
+  )
+  // Registered last, so it runs first: the pipes are still being drained while the process is asked to leave.
+  yield* Effect.addFinalizer(() => leave(child, outbox, closeGrace, drained))
+
+  return yield* SdkSession.open({
+    server: context.server,
+    client: context.client,
+    transport,
+    lost: verdict(child, broken, drained),
+    stderrTail: stderr.text,
+    pid: child.pid
+  })
+})
+
+/** Runs a reader in the background and tells when it has come to its end. */
+const endOf = <A>(reader: Effect.Effect<A>): Effect.Effect<Deferred.Deferred<void>, never, Scope.Scope> =>
+  Effect.suspend(() => {
+    const end = Deferred.makeUnsafe<void>()
+    return reader.pipe(Effect.ensuring(Deferred.succeed(end, undefined)), Effect.forkScoped, Effect.as(end))
+  })
+
+const spawn = (options: StdioOptions, closeGrace: Duration.Duration, server: string) =>
+  Effect.gen(function* () {
+    const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+    const command = ChildProcess.make(options.command, options.args ?? [], {
+      cwd: options.cwd,
+      // Not this process's whole environment: its secrets are none of the server's business.
+      env: { ...getDefaultEnvironment(), ...options.env },
+      detached: true,
+      killSignal: "SIGTERM",
+      forceKillAfter: closeGrace
+    })
+    return yield* Effect.mapError(
+      spawner.spawn(command),
+      (error) => new ConnectionError({ server, reason: spawnFailed(options, error) })
+    )
+  })
+
+/** The platform's message holds the whole command line, and arguments can be secret: so it is said anew. */
+const spawnFailed = ({ command, cwd }: StdioOptions, { reason }: PlatformError.PlatformError): SpawnFailed => {
+  const cause = reason._tag === "BadArgument" ? undefined : reason.cause
+  const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
+  const inDirectory = cwd !== undefined && reason._tag !== "BadArgument" && reason.method === "access"
+  const what = inDirectory ? `the working directory "${cwd}"` : `the command "${command}"`
+  const why =
+    reason._tag === "NotFound"
+      ? "was not found"
+      : reason._tag === "PermissionDenied"
+        ? "may not be used: permission denied"
+        : reason._tag === "BadArgument"
+          ? `cannot be used: ${reason.description ?? "bad argument"}`
+          : `could not be started (${code ?? reason._tag})`
+  return new SpawnFailed({ command, code, description: `${what} ${why}` })
+}
+
+/** How the process ended. Effect's spawner tells a signal only in words. */
+const exited = (child: ChildProcessSpawner.ChildProcessHandle): Effect.Effect<ProcessExited> =>
+  Effect.match(child.exitCode, {
+    onSuccess: (exitCode) => new ProcessExited({ exitCode }),
+    onFailure: ({ reason }) => {
+      const cause = reason._tag === "BadArgument" ? undefined : reason.cause
+      const signal = cause instanceof Error ? /SIG[A-Z0-9]+/.exec(cause.message)?.[0] : undefined
+      return new ProcessExited({ signal: signal ?? "an unknown signal" })
+    }
+  })
+
+/** The best explanation of the end: the process's exit wherever there is one, and nothing it still said is lost. */
+const verdict = (
+  child: ChildProcessSpawner.ChildProcessHandle,
+  broken: Deferred.Deferred<Reason>,
+  drained: Effect.Effect<unknown>
+): Effect.Effect<Reason> =>
+  Effect.gen(function* () {
+    const exit = exited(child)
+    const first = yield* Effect.raceFirst(exit, Deferred.await(broken))
+    if (first._tag === "MalformedResponse") return first
+    const end = first._tag === "ProcessExited" ? Option.some(first) : yield* Effect.timeoutOption(exit, exitGrace)
+    yield* drained
+    return Option.getOrElse(end, () => first)
+  })
+
+/** stdin EOF → grace → SIGTERM to the group → grace → SIGKILL to the group, awaited (MCP 2025-11-25, Lifecycle, Shutdown). */
+const leave = (
+  child: ChildProcessSpawner.ChildProcessHandle,
+  outbox: Outbox.Outbox,
+  grace: Duration.Duration,
+  drained: Effect.Effect<unknown>
+) =>
+  Effect.gen(function* () {
+    outbox.close(new Error("the session was closed"))
+    const end = yield* Effect.timeoutOption(exited(child), grace)
+    if (Option.isNone(end)) yield* Effect.ignore(child.kill({ killSignal: "SIGTERM", forceKillAfter: grace }))
+    // Unread output would keep the pipe, and with it a file descriptor.
+    yield* drained
+  })
+
+const runIntoStdin = (child: ChildProcessSpawner.ChildProcessHandle, outbox: Outbox.Outbox) => {
+  const encoder = new TextEncoder()
+  const pull: Pull.Pull<readonly [Uint8Array]> = Effect.suspend(() => {
+    const text = outbox.take()
+    if (text !== undefined) return Effect.succeed([encoder.encode(text)] as const)
+    return outbox.isClosed() ? Cause.done() : Effect.andThen(ready, pull)
+  })
+  const ready = Effect.callback<void>((resume) => {
+    outbox.onReady(() => resume(Effect.void))
+    return Effect.sync(() => outbox.onReady(undefined))
+  })
+  return Stream.run(Stream.fromPull(Effect.succeed(pull)), child.stdin)
+}
+
+/** Reads until the end, or until a message is too large, and says why it stopped. */
+const readStdout = (
+  child: ChildProcessSpawner.ChildProcessHandle,
+  transport: Transport,
+  stderr: Tail.Tail,
+  maxBytes: number
+): Effect.Effect<Reason> => {
+  const lines = LineSplitter.make({ maxBytes, onLine: (line) => receive(line, transport, stderr) })
+  const tooLarge = new MalformedResponse({ description: `the server sent a message of more than ${maxBytes} bytes` })
+  const ended = new TransportClosed({ description: "the server closed its stdout" })
+  return child.stdout.pipe(
+    Stream.runForEachArray((chunks) =>
+      chunks.some((chunk) => lines.push(chunk) === "overflow") ? Effect.fail(tooLarge) : Effect.void
+    ),
+    Effect.match({
+      onSuccess: () => ended,
+      onFailure: (error) => (error._tag === "MalformedResponse" ? error : ended)
+    })
+  )
+}
+
+const receive = (line: string, transport: Transport, stderr: Tail.Tail): void => {
+  if (line.trim() === "") return
+  const message = parse(line)
+  if (message === undefined) {
+    // Not the protocol's, but often the last words of a server that prints its errors to the wrong place.
+    stderr.push(Buffer.from(`[stdout] ${line.slice(0, 500)}\n`))
+    return
+  }
+  // Batches were part of 2025-03-26 only; reading them costs nothing.
+  for (const one of Array.isArray(message) ? message : [message]) {
+    if (Predicate.isObject(one)) transport.onmessage?.(one as unknown as JSONRPCMessage)
+  }
+}
+
+const parse = (line: string): unknown => {
+  try {
+    const value: unknown = JSON.parse(line)
+    return Predicate.isObject(value) || Array.isArray(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const readStderr = (child: ChildProcessSpawner.ChildProcessHandle, stderr: Tail.Tail): Effect.Effect<void> =>
+  child.stderr.pipe(
+    Stream.tap((chunk) => Effect.sync(() => stderr.push(chunk))),
+    Stream.decodeText(),
+    Stream.runForEach((text) => Effect.logDebug("mcp server stderr", text)),
+    Effect.ignore
+  )
+
+/** The pipes, as the SDK wants a transport. */
+const makeTransport = (outbox: Outbox.Outbox): Transport => ({
+  start: () => Promise.resolve(),
+  send: (message, options) => {
+    if (isCancellation(message) && outbox.cancel(message.params.requestId)) return Promise.resolve()
+    const line = serialize(message)
+    return line instanceof Unserializable
+      ? Promise.reject(line)
+      : outbox.add(line, "id" in message ? message.id : undefined, SdkSession.ticketOf(options?.onresumptiontoken))
+  },
+  close: () => {
+    outbox.close(new Error("the client closed the transport"))
+    return Promise.resolve()
+  }
+})
+
+const serialize = (message: JSONRPCMessage): string | Unserializable => {
+  try {
+    return `${JSON.stringify(message)}\n`
+  } catch (error) {
+    return new Unserializable(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** A request that is taken back before a byte of it has left needs no cancellation: the server never hears of it. */
+const isCancellation = (
+  message: JSONRPCMessage
+): message is JSONRPCMessage & { readonly params: { readonly requestId: string | number } } =>
+  "method" in message &&
+  message.method === "notifications/cancelled" &&
+  Predicate.hasProperty(message.params, "requestId") &&
+  (Predicate.isString(message.params.requestId) || Predicate.isNumber(message.params.requestId))

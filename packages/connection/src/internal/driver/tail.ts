@@ -1,0 +1,35 @@
+/** The last of a text stream: what a process said before it died. */
+
+export interface Tail {
+  readonly push: (chunk: Uint8Array) => void
+  /** The last bytes as text, from the first whole line on when something was dropped; `undefined` when there was nothing. */
+  readonly text: () => string | undefined
+}
+
+export const make = (maxBytes: number): Tail => {
+  const pieces: Array<Uint8Array> = []
+  let size = 0
+  let dropped = false
+
+  return {
+    push: (chunk) => {
+      const piece = chunk.length > maxBytes ? chunk.subarray(chunk.length - maxBytes) : chunk
+      dropped = dropped || piece !== chunk
+      pieces.push(piece)
+      size += piece.length
+      let first = pieces[0]
+      while (first !== undefined && size - first.length >= maxBytes) {
+        pieces.shift()
+        size -= first.length
+        dropped = true
+        first = pieces[0]
+      }
+    },
+    text: () => {
+      if (size === 0) return undefined
+      const all = Buffer.concat(pieces, size)
+      const text = all.subarray(Math.max(0, size - maxBytes)).toString("utf8")
+      return dropped || size > maxBytes ? text.slice(text.indexOf("\n") + 1) : text
+    }
+  }
+}

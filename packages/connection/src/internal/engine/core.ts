@@ -1,0 +1,116 @@
+/** What the parts of one connection share: the `Ref` that holds state and session, the streams of changes, the mailbox. */
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as PubSub from "effect/PubSub"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import { ConnectionError, type Reason } from "../../ConnectionError.ts"
+import type * as ConnectionEvent from "../../ConnectionEvent.ts"
+import * as ConnectionState from "../../ConnectionState.ts"
+import type { McpSession } from "../../McpSession.ts"
+import * as ToolCatalog from "./toolCatalog.ts"
+
+/** A session that callers may use. */
+export interface Published {
+  readonly generation: number
+  readonly session: McpSession
+  readonly openedAt: number
+  readonly tools: ToolCatalog.ToolCatalog
+}
+
+/** State and session, swapped in one write: nobody sees one without the other. */
+export interface Snapshot {
+  readonly state: ConnectionState.ConnectionState
+  readonly published: Published | undefined
+}
+
+/**
+ * What the supervisor is told. `seen` is the generation, and `attempt` the number of the attempt, that the sender knew, so that
+ * a stale message can be told apart: a thousand callers who ask for a reconnect at once get one.
+ */
+export type Signal = Data.TaggedEnum<{
+  Start: {}
+  LossReported: { readonly seen: number; readonly error: ConnectionError }
+  ReconnectRequested: { readonly seen: number; readonly attempt: number }
+}>
+export const { Start, LossReported, ReconnectRequested } = Data.taggedEnum<Signal>()
+
+export interface Core {
+  readonly server: string
+  readonly snapshot: Ref.Ref<Snapshot>
+  readonly states: PubSub.PubSub<ConnectionState.ConnectionState>
+  readonly events: PubSub.PubSub<ConnectionEvent.ConnectionEvent>
+  readonly mailbox: Queue.Queue<Signal>
+  /** The number of the last session that was published; 0 before the first. */
+  readonly generation: Ref.Ref<number>
+  /** How many attempts were started, over all. */
+  readonly attempts: Ref.Ref<number>
+  /** Applies an event: one `Ref` write of state and session, then the streams. Only the supervisor changes the session. */
+  readonly emit: (
+    event: (at: number) => ConnectionEvent.ConnectionEvent,
+    publish?: (current: Published | undefined) => Published | undefined
+  ) => Effect.Effect<void>
+  /**
+   * Completes at the next change that can end a wait: to `Ready`, `Failed` or `Closed`. Read it before the snapshot, or a change
+   * between the two is missed.
+   */
+  readonly turn: () => Deferred.Deferred<void>
+  readonly error: (reason: Reason, stderrTail?: string) => ConnectionError
+}
+
+/** How many changes a slow reader may be behind before it misses the oldest: it must never hold the connection up. */
+const streamCapacity = 1024
+
+export const make = Effect.fnUntraced(function* (server: string) {
+  const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined })
+  const states = yield* PubSub.sliding<ConnectionState.ConnectionState>({ capacity: streamCapacity, replay: 1 })
+  const events = yield* PubSub.sliding<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
+  yield* PubSub.publish(states, ConnectionState.initial)
+  const mailbox = yield* Queue.unbounded<Signal>()
+  const generation = yield* Ref.make(0)
+  const attempts = yield* Ref.make(0)
+  let turn = Deferred.makeUnsafe<void>()
+
+  const core: Core = {
+    server,
+    snapshot,
+    states,
+    events,
+    mailbox,
+    generation,
+    attempts,
+    emit: (makeEvent, publish = (current) => current) =>
+      Effect.gen(function* () {
+        const event = makeEvent(yield* Clock.currentTimeMillis)
+        const [before, state] = yield* Ref.modify(snapshot, (current) => {
+          const state = ConnectionState.transition(current.state, event)
+          return [[current.state, state] as const, { state, published: publish(current.published) }]
+        })
+        if (state !== before) {
+          if (settles(state)) {
+            const ended = turn
+            turn = Deferred.makeUnsafe()
+            Deferred.doneUnsafe(ended, Exit.void)
+          }
+          yield* PubSub.publish(states, state)
+        }
+        yield* PubSub.publish(events, event)
+      }).pipe(Effect.uninterruptible),
+    turn: () => turn,
+    error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail })
+  }
+  return core
+})
+
+const settles = (state: ConnectionState.ConnectionState): boolean =>
+  state._tag === "Ready" || state._tag === "Failed" || state._tag === "Closed"
+
+export const makePublished = (generation: number, session: McpSession, openedAt: number): Published => ({
+  generation,
+  session,
+  openedAt,
+  tools: ToolCatalog.make()
+})

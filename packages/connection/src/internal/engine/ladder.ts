@@ -1,0 +1,40 @@
+/** The reconnect policy, stepped by hand, so that the delay is known before it is slept and the sleep can be cut short. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import { type ConnectionError, maxMalformed } from "../../ConnectionError.ts"
+import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
+
+export interface Ladder {
+  /** The delay before the next attempt, in milliseconds, or `None` when there shall be none. */
+  readonly next: (now: number, error: ConnectionError) => Effect.Effect<Option.Option<number>>
+  /** Back to the first rung: a `Schedule` does not reset by itself. */
+  readonly reset: Effect.Effect<void>
+}
+
+export const make = Effect.fnUntraced(function* (policy: ReconnectPolicy) {
+  const fresh = Schedule.toStep(policy)
+  let step = yield* fresh
+  let malformed = 0
+
+  const ladder: Ladder = {
+    next: (now, error) =>
+      Effect.suspend(() => {
+        malformed = error.reason._tag === "MalformedResponse" ? malformed + 1 : 0
+        if (!error.isRetryable || malformed > maxMalformed) return Effect.succeedNone
+        return step(now, error).pipe(
+          Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),
+          Pull.catchDone(() => Effect.succeedNone)
+        )
+      }),
+    reset: Effect.suspend(() => {
+      malformed = 0
+      return Effect.map(fresh, (first) => {
+        step = first
+      })
+    })
+  }
+  return ladder
+})

@@ -1,0 +1,103 @@
+/** The options of a connection and of a request, decoded. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type { InvalidOptions } from "../../InvalidOptions.ts"
+import type { Options as ConnectionOptions, RequestOptions } from "../../McpConnection.ts"
+import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
+import * as ReplayPolicy from "../../ReplayPolicy.ts"
+import { InvalidRequest } from "../../RequestError.ts"
+import { CountOption, decode as decodeOptions, DurationOption, valueOption } from "../options.ts"
+import { version } from "../version.ts"
+import type * as Requests from "./requests.ts"
+
+const WaitOption = Schema.Union([Schema.Literal("none"), DurationOption]).annotate({
+  expected: `"none" or a duration, like "30 seconds"`
+})
+
+const requestFields = {
+  wait: Schema.optional(WaitOption),
+  replay: Schema.optional(ReplayPolicy.ReplayPolicy)
+}
+
+const isTransport = (u: unknown): u is object => Predicate.hasProperty(u, "open") && Predicate.isFunction(u.open)
+
+const ConnectionSchema = Schema.Struct({
+  ...requestFields,
+  transport: valueOption(isTransport, "a McpTransport, like McpTransport.stdio({ command })"),
+  name: Schema.optional(Schema.NonEmptyString),
+  client: Schema.optional(Schema.Struct({ name: Schema.NonEmptyString, version: Schema.NonEmptyString })),
+  start: Schema.optional(Schema.Literals(["required", "background", "lazy"])),
+  startWithin: Schema.optional(DurationOption),
+  startupTimeout: Schema.optional(DurationOption),
+  policy: Schema.optional(
+    valueOption(
+      (u): u is object => Schedule.isSchedule(u),
+      "a Schedule over ConnectionError, like ReconnectPolicy.bounded(5)"
+    )
+  ),
+  stableAfter: Schema.optional(DurationOption),
+  requestTimeout: Schema.optional(DurationOption),
+  maxWaiting: Schema.optional(CountOption(0)),
+  maxReplays: Schema.optional(CountOption(0)),
+  closeTimeout: Schema.optional(DurationOption)
+})
+
+const RequestSchema = Schema.Struct({ ...requestFields, timeout: Schema.optional(DurationOption) })
+
+const decodeConnection = decodeOptions(ConnectionSchema, { of: "McpConnection" })
+const decodeRequestOptions = decodeOptions(RequestSchema, { of: "the request" })
+
+export interface Decoded extends Requests.Limits {
+  readonly name: string
+  readonly client: { readonly name: string; readonly version: string }
+  readonly start: "required" | "background" | "lazy"
+  readonly startWithin: Duration.Duration
+  readonly startupTimeout: Duration.Duration
+  readonly policy: ReconnectPolicy.ReconnectPolicy
+  readonly stableAfter: Duration.Duration
+  readonly closeTimeout: Duration.Duration
+  readonly defaults: Requests.Options
+}
+
+export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded, InvalidOptions> =>
+  Effect.map(decodeConnection(options), (decoded) => ({
+    name: decoded.name ?? options.transport.label,
+    client: decoded.client ?? { name: "mcp-tether", version },
+    start: decoded.start ?? "required",
+    startWithin: duration(decoded.startWithin, "60 seconds"),
+    startupTimeout: duration(decoded.startupTimeout, "60 seconds"),
+    policy: options.policy ?? ReconnectPolicy.default,
+    stableAfter: duration(decoded.stableAfter, "10 seconds"),
+    maxWaiting: decoded.maxWaiting ?? 1000,
+    maxReplays: decoded.maxReplays ?? 1,
+    closeTimeout: duration(decoded.closeTimeout, "15 seconds"),
+    defaults: {
+      timeout: duration(decoded.requestTimeout, "60 seconds"),
+      wait: wait(decoded.wait ?? "30 seconds"),
+      replay: decoded.replay ?? "safe"
+    }
+  }))
+
+export const decodeRequest = (
+  options: RequestOptions,
+  defaults: Requests.Options,
+  server: string,
+  method: string
+): Effect.Effect<Requests.Options, InvalidRequest> =>
+  decodeRequestOptions(options).pipe(
+    Effect.map((decoded) => ({
+      timeout: duration(decoded.timeout, defaults.timeout),
+      wait: decoded.wait === undefined ? defaults.wait : wait(decoded.wait),
+      replay: decoded.replay ?? defaults.replay
+    })),
+    Effect.mapError((error) => new InvalidRequest({ server, method, description: error.message }))
+  )
+
+const duration = (input: Duration.Input | undefined, otherwise: Duration.Input): Duration.Duration =>
+  Duration.fromInputUnsafe(input ?? otherwise)
+
+const wait = (input: Duration.Input | "none"): Duration.Duration | undefined =>
+  input === "none" ? undefined : Duration.fromInputUnsafe(input)

@@ -1,0 +1,305 @@
+/** The path of a request: to the current session, or to the next one, and again or not when the session is lost. */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import type { ConnectionError } from "../../ConnectionError.ts"
+import * as ConnectionEvent from "../../ConnectionEvent.ts"
+import * as ConnectionState from "../../ConnectionState.ts"
+import * as Delivery from "../../Delivery.ts"
+import { RequestTicket, type ParamsOf, type ResultOf, type SessionFailure } from "../../McpSession.ts"
+import * as ReplayPolicy from "../../ReplayPolicy.ts"
+import {
+  ConnectionClosed,
+  ConnectionUnavailable,
+  OutcomeUnknown,
+  type RequestError,
+  RequestTimeout
+} from "../../RequestError.ts"
+import * as Core from "./core.ts"
+
+export interface Options {
+  readonly timeout: Duration.Duration
+  /** How long a request waits for a session, in all. `undefined`: not at all. */
+  readonly wait: Duration.Duration | undefined
+  readonly replay: ReplayPolicy.ReplayPolicy
+}
+
+export interface Limits {
+  /** How many callers may wait for a session at a time. */
+  readonly maxWaiting: number
+  /** How often one request may be sent again after it was handed over or refused. */
+  readonly maxReplays: number
+}
+
+export interface Requests {
+  readonly request: <Method extends string>(
+    method: Method,
+    params: ParamsOf<Method> | undefined,
+    options: Options,
+    tool?: string
+  ) => Effect.Effect<ResultOf<Method>, RequestError>
+  /** Waits for a session newer than generation `after`, as long as `wait` says. The state `known` does not end the wait. */
+  readonly awaitSession: (
+    after: number,
+    wait: Duration.Duration | undefined,
+    known?: ConnectionState.ConnectionState
+  ) => Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed>
+}
+
+/** One call of a user, over all of its sendings. */
+interface Call<Method extends string> {
+  readonly method: Method
+  readonly params: ParamsOf<Method> | undefined
+  readonly tool: string | undefined
+  readonly options: Options
+  readonly startedAt: number
+  /** When waiting for a session ends; set by the first wait, so that all waits of a call share one bound. */
+  waitUntil: number | undefined
+  replays: number
+  /** Over all sendings: what once may have run has no better outcome than that. */
+  delivery: Delivery.Delivery
+}
+
+export const make = (core: Core.Core, limits: Limits): Requests => {
+  let waiting = 0
+
+  const request: Requests["request"] = (method, params, options, tool) =>
+    Clock.clockWith((clock) => {
+      const call: Call<typeof method> = {
+        method,
+        params,
+        tool,
+        options,
+        startedAt: clock.currentTimeMillisUnsafe(),
+        waitUntil: undefined,
+        replays: 0,
+        delivery: "NotSent"
+      }
+      const { published } = Ref.getUnsafe(core.snapshot)
+      return published === undefined
+        ? Effect.flatMap(awaitSessionFor(call, 0), (session) => send(call, session))
+        : send(call, published)
+    })
+
+  const send = <Method extends string>(
+    call: Call<Method>,
+    published: Core.Published
+  ): Effect.Effect<ResultOf<Method>, RequestError> => {
+    const ticket = new RequestTicket(call.method, call.params)
+    const sent = published.session.request(ticket)
+    return Effect.catch(
+      Duration.isFinite(call.options.timeout)
+        ? Effect.timeoutOrElse(sent, {
+            duration: call.options.timeout,
+            // Evaluated after the request was cancelled, so that `sent` cannot change any more.
+            orElse: () => Effect.fail(timedOut(call, ticket))
+          })
+        : sent,
+      (failure) =>
+        failure._tag === "ConnectionError" ? recover(call, published, ticket, failure) : Effect.fail(failure)
+    )
+  }
+
+  /** The session failed under the request: report it, then send again on the next one, or say what is known. */
+  const recover = <Method extends string>(
+    call: Call<Method>,
+    published: Core.Published,
+    ticket: RequestTicket<Method>,
+    error: ConnectionError
+  ): Effect.Effect<ResultOf<Method>, RequestError> =>
+    Effect.suspend(() => {
+      const delivery = ticket.sent ? error.delivery : "NotSent"
+      call.delivery = Delivery.worst(call.delivery, delivery)
+      Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: published.generation, error }))
+
+      if (isClosed()) return Effect.fail(closed(call.delivery))
+      const outOfReplays = delivery !== "NotSent" && call.replays >= limits.maxReplays
+      const verdict = outOfReplays ? "Fail" : ReplayPolicy.decide(call.options.replay, call.method, call.delivery)
+      // A tool that made no promise when it was called cannot make one afterwards.
+      const unsafe =
+        verdict === "AskTool" &&
+        call.tool !== undefined &&
+        Option.exists(published.tools.annotations(call.tool), (annotations) => !ReplayPolicy.isSafeTool(annotations))
+      if (verdict === "Fail" || unsafe) return fail(call, published, ticket, error, "NotReplayed")
+
+      if (delivery !== "NotSent") call.replays += 1
+      return nextFor(call, published.generation, verdict).pipe(
+        Effect.matchEffect({
+          onSuccess: (next) =>
+            next === undefined
+              ? fail(call, published, ticket, error, "NotReplayed")
+              : Effect.andThen(
+                  core.emit((at) =>
+                    ConnectionEvent.RequestReplayed({
+                      at,
+                      method: call.method,
+                      tool: call.tool,
+                      from: published.generation,
+                      to: next.generation,
+                      delivery
+                    })
+                  ),
+                  send(call, next)
+                ),
+          // Without a next session it is not known whether the tool would have allowed it: the first error stands.
+          onFailure: (ended) =>
+            ended._tag === "ConnectionClosed"
+              ? Effect.fail(closed(call.delivery))
+              : mayHaveActed(call)
+                ? fail(call, published, ticket, error, ended.because)
+                : Effect.fail(ended)
+        })
+      )
+    })
+
+  /** The session to send again on; `undefined` when the tool, as that session lists it, does not allow it. */
+  const nextFor = <Method extends string>(
+    call: Call<Method>,
+    after: number,
+    verdict: "Replay" | "AskTool"
+  ): Effect.Effect<Core.Published | undefined, ConnectionUnavailable | ConnectionClosed> =>
+    Effect.flatMap(awaitSessionFor(call, after), (next) => {
+      if (verdict === "Replay" || call.tool === undefined) return Effect.succeed(next)
+      return next.tools.ask(call.tool, listTools(call, next)).pipe(
+        Effect.map((annotations) => (ReplayPolicy.isSafeTool(annotations) ? next : undefined)),
+        Effect.catch((failure) => {
+          if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
+          Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: next.generation, error: failure }))
+          return nextFor(call, next.generation, verdict)
+        })
+      )
+    })
+
+  const listTools = <Method extends string>(call: Call<Method>, published: Core.Published) => {
+    const ticket = new RequestTicket("tools/list", undefined)
+    return Effect.timeoutOrElse(published.session.request(ticket), {
+      duration: call.options.timeout,
+      orElse: (): Effect.Effect<never, SessionFailure | RequestTimeout> => Effect.fail(timedOut(call, ticket))
+    })
+  }
+
+  const fail = <Method extends string>(
+    call: Call<Method>,
+    published: Core.Published,
+    ticket: RequestTicket<Method>,
+    cause: ConnectionError,
+    because: ConnectionUnavailable["because"]
+  ): Effect.Effect<never, RequestError> => {
+    if (!mayHaveActed(call)) return Effect.fail(unavailable(because, cause))
+    const { generation, session } = published
+    return Clock.clockWith((clock) =>
+      core
+        .emit((at) =>
+          ConnectionEvent.OutcomeUnknown({
+            at,
+            method: call.method,
+            tool: call.tool,
+            requestId: ticket.requestId,
+            generation
+          })
+        )
+        .pipe(
+          Effect.andThen(
+            Effect.fail(
+              new OutcomeUnknown({
+                server: core.server,
+                method: call.method,
+                tool: call.tool,
+                requestId: ticket.requestId,
+                generation,
+                era: session.info.era,
+                elapsed: Duration.millis(clock.currentTimeMillisUnsafe() - call.startedAt),
+                cause
+              })
+            )
+          )
+        )
+    )
+  }
+
+  const awaitSessionFor = <Method extends string>(call: Call<Method>, after: number) =>
+    Clock.clockWith((clock) => {
+      const { wait } = call.options
+      if (wait === undefined) return awaitSession(after, undefined)
+      const now = clock.currentTimeMillisUnsafe()
+      call.waitUntil ??= now + Duration.toMillis(wait)
+      return awaitSession(after, Duration.millis(Math.max(0, call.waitUntil - now)))
+    })
+
+  const awaitSession: Requests["awaitSession"] = (after, wait, known) =>
+    Effect.suspend(() => {
+      const arrived = arrival(after, known)
+      if (arrived !== undefined) return arrived
+      if (wait === undefined) return Effect.fail(unavailable("NotWaiting"))
+      if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
+      waiting += 1
+      return untilArrival(after, known).pipe(
+        Duration.isFinite(wait)
+          ? Effect.timeoutOrElse({ duration: wait, orElse: () => Effect.fail(unavailable("WaitElapsed")) })
+          : (self) => self,
+        Effect.ensuring(
+          Effect.sync(() => {
+            waiting -= 1
+          })
+        )
+      )
+    })
+
+  const untilArrival = (
+    after: number,
+    known: ConnectionState.ConnectionState | undefined
+  ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> =>
+    Effect.suspend(() => {
+      const turn = core.turn()
+      const { state } = Ref.getUnsafe(core.snapshot)
+      if (state._tag === "Idle") Queue.offerUnsafe(core.mailbox, Core.Start())
+      return arrival(after, known) ?? Effect.andThen(Deferred.await(turn), untilArrival(after, known))
+    })
+
+  /** What a waiter gets now, if its wait is over. */
+  const arrival = (
+    after: number,
+    known: ConnectionState.ConnectionState | undefined
+  ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> | undefined => {
+    const { published, state } = Ref.getUnsafe(core.snapshot)
+    if (published !== undefined && published.generation > after) return Effect.succeed(published)
+    if (state._tag === "Closed") return Effect.fail(closed("NotSent"))
+    if (state._tag === "Failed" && state !== known) return Effect.fail(unavailable("Failed"))
+    return undefined
+  }
+
+  const isClosed = (): boolean => Ref.getUnsafe(core.snapshot).state._tag === "Closed"
+
+  const closed = (delivery: Delivery.Delivery) => new ConnectionClosed({ server: core.server, delivery })
+
+  const unavailable = (because: ConnectionUnavailable["because"], cause?: ConnectionError): ConnectionUnavailable => {
+    const { state } = Ref.getUnsafe(core.snapshot)
+    return new ConnectionUnavailable({
+      server: core.server,
+      because,
+      state: state._tag,
+      cause: cause ?? ConnectionState.causeOf(state),
+      retryAt: ConnectionState.retryAtOf(state)
+    })
+  }
+
+  const timedOut = <Method extends string>(call: Call<Method>, ticket: RequestTicket): RequestTimeout =>
+    new RequestTimeout({
+      server: core.server,
+      method: call.method,
+      tool: call.tool,
+      requestId: ticket.requestId,
+      after: call.options.timeout,
+      delivery: Delivery.worst(call.delivery, ticket.sent ? "Unknown" : "NotSent")
+    })
+
+  return { request, awaitSession }
+}
+
+/** Whether the call may have had an effect that its caller must hear of. */
+const mayHaveActed = <Method extends string>(call: Call<Method>): boolean =>
+  call.delivery === "Unknown" && !ReplayPolicy.isSafeMethod(call.method)

@@ -1,0 +1,58 @@
+/** The scopes of a connection's sessions: each is closed once, in the background, and all are awaited at the end. */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+
+export interface SessionScopes {
+  readonly open: Effect.Effect<Scope.Closeable>
+  /** Closes a scope in the background: closing a dead session can be slow, and nobody may wait for it. */
+  readonly retire: (scope: Scope.Closeable) => Effect.Effect<void>
+  /** Closes what is open. */
+  readonly retireAll: Effect.Effect<void>
+  /** Closes what is open and waits for all of it, at most `closeTimeout`: a finalizer that hangs must not hang the program. */
+  readonly close: (closeTimeout: Duration.Duration) => Effect.Effect<void>
+}
+
+export const make = (): SessionScopes => {
+  const live = new Set<Scope.Closeable>()
+  const closing = new Set<Fiber.Fiber<void>>()
+
+  const retire = (scope: Scope.Closeable) =>
+    Effect.suspend(() => {
+      if (!live.delete(scope)) return Effect.void
+      return Scope.close(scope, Exit.void).pipe(
+        Effect.catchCause((cause) => Effect.logError("closing an mcp session failed", cause)),
+        Effect.forkDetach({ startImmediately: true }),
+        Effect.map((fiber) => {
+          closing.add(fiber)
+          fiber.addObserver(() => closing.delete(fiber))
+        })
+      )
+    })
+
+  const retireAll = Effect.suspend(() => Effect.forEach([...live], retire, { discard: true }))
+
+  return {
+    open: Effect.map(Scope.make(), (scope) => {
+      live.add(scope)
+      return scope
+    }),
+    retire,
+    retireAll,
+    close: (closeTimeout) =>
+      retireAll.pipe(
+        Effect.andThen(
+          Effect.suspend(() => Fiber.awaitAll([...closing])).pipe(
+            Effect.interruptible,
+            Effect.timeoutOrElse({
+              duration: closeTimeout,
+              orElse: () =>
+                Effect.logError(`an mcp session did not close within its time; ${closing.size} are abandoned`)
+            })
+          )
+        )
+      )
+  }
+}

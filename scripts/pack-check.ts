@@ -1,0 +1,69 @@
+// What a user would download, checked as such: each package is packed, linted, resolved as every consumer would resolve
+// it, unpacked and loaded.
+import { spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import { pathToFileURL } from "node:url"
+
+const root = path.resolve(import.meta.dirname, "..")
+const temporary = mkdtempSync(path.join(tmpdir(), "mcp-tether-pack-"))
+const failures: Array<string> = []
+
+const run = (label: string, command: string, args: ReadonlyArray<string>, cwd = root): boolean => {
+  const { error, status } = spawnSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"] })
+  if (error === undefined && status === 0) return true
+  failures.push(error === undefined ? label : `${label}: ${error.message}`)
+  return false
+}
+
+const expect = (label: string, holds: boolean): void => {
+  if (!holds) failures.push(label)
+}
+
+const pnpm = process.env["npm_execpath"] ?? "pnpm"
+
+for (const directory of ["packages/connection", "apps/cli"]) {
+  console.log(`\n${directory}`)
+  const project = path.join(root, directory)
+  const tarball = path.join(temporary, `${path.basename(directory)}.tgz`)
+  if (!run(`${directory}: pnpm pack`, pnpm, ["pack", "--out", tarball], project)) continue
+
+  // Unpacked below the project's own node_modules, so that its dependencies resolve as they would for a user.
+  const unpacked = path.join(project, "node_modules/.cache/pack")
+  rmSync(unpacked, { recursive: true, force: true })
+  mkdirSync(unpacked, { recursive: true })
+  if (!run(`${directory}: tar`, "tar", ["-xzf", tarball, "-C", unpacked, "--strip-components=1"])) continue
+  const manifest = JSON.parse(readFileSync(path.join(unpacked, "package.json"), "utf8"))
+
+  run(`${directory}: publint`, "publint", ["run", "--strict", tarball])
+  expect(`${directory}: LICENSE is missing`, readdirSync(unpacked).includes("LICENSE"))
+  expect(
+    `${directory}: a workspace or catalog version was published`,
+    !/"(workspace|catalog):/.test(JSON.stringify(manifest))
+  )
+  expect(
+    `${directory}: bin or exports point at sources`,
+    !/\.\/src\//.test(JSON.stringify([manifest.bin, manifest.exports]))
+  )
+  for (const file of readdirSync(path.join(unpacked, "dist"), { recursive: true, encoding: "utf8" })) {
+    const text = file.endsWith(".js") ? readFileSync(path.join(unpacked, "dist", file), "utf8") : ""
+    expect(`${directory}: dist/${file} imports TypeScript`, !/from "\.[^"]*\.ts"/.test(text))
+    expect(`${directory}: dist/${file} has no place in a package`, !file.endsWith(".tsbuildinfo"))
+  }
+
+  if (manifest.exports["."] === undefined) continue
+  const modules = readdirSync(path.join(unpacked, "dist")).filter((file) => file.endsWith(".js"))
+  const entrypoints = modules.map((file) => (file === "index.js" ? "." : `./${path.basename(file, ".js")}`))
+  run(`${directory}: attw`, "attw", [tarball, "--profile", "esm-only", "--quiet", "--entrypoints", ...entrypoints])
+  for (const file of modules) {
+    await import(pathToFileURL(path.join(unpacked, "dist", file)).href).catch((error: unknown) => {
+      failures.push(`${directory}: dist/${file} does not load: ${String(error)}`)
+    })
+  }
+}
+
+rmSync(temporary, { recursive: true, force: true })
+for (const failure of failures) console.error(`✗ ${failure}`)
+if (failures.length === 0) console.log("\npublint, attw and the packed modules: no problem")
+process.exitCode = failures.length === 0 ? 0 : 1

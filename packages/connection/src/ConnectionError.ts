@@ -383,7 +383,7 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("@mcp-t
   override readonly cause = this.reason
   override get message(): string {
     const last = lastLine(this.stderrTail)
-    return `${this.server}: ${this.reason.message}${last === undefined ? "" : `; its last words: ${last}`}`
+    return `${this.server}: ${this.reason.message}${last === undefined ? "" : `; stderr: ${last}`}`
   }
   /** Whether another attempt can help. */
   get isRetryable(): boolean {

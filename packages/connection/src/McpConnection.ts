@@ -5,7 +5,7 @@
  */
 import type { CallToolRequest, CallToolResult, Tool } from "@modelcontextprotocol/client"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -13,6 +13,7 @@ import type * as Stream from "effect/Stream"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { ConnectionEvent } from "./ConnectionEvent.ts"
 import type { ConnectionState } from "./ConnectionState.ts"
+import type * as Heartbeat from "./Heartbeat.ts"
 import * as Engine from "./internal/engine/engine.ts"
 import * as EngineOptions from "./internal/engine/options.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
@@ -109,6 +110,8 @@ export interface Options<R = never> {
   readonly policy?: ReconnectPolicy | undefined
   /** How long a session must live to reset the policy. Default: 10 seconds. */
   readonly stableAfter?: Duration.Input | undefined
+  /** How a silent session is probed; `"off"`: not at all. Default: see `Heartbeat`. */
+  readonly heartbeat?: Heartbeat.Options | "off" | undefined
   /** How long a request waits for its answer, on each session it is sent on. Default: 60 seconds. */
   readonly requestTimeout?: Duration.Input | undefined
   /** How long a request waits for a session, in all; `"none"`: it fails at once when there is none. Default: 30 seconds. */

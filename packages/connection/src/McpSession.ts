@@ -96,4 +96,8 @@ export interface McpSession {
   ) => Effect.Effect<ResultOf<Method>, SessionFailure>
   /** Waits for the loss of the session and succeeds with its cause. */
   readonly lost: Effect.Effect<ConnectionError>
+  /** When the last byte came from the server, in milliseconds since the epoch, on Effect's clock. */
+  readonly lastActivity: () => number
+  /** How many requests wait for their answer. */
+  readonly inFlight: () => number
 }

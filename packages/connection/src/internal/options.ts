@@ -53,7 +53,9 @@ export const decode =
     Schema.decodeUnknownEffect(schema, { errors: "all", onExcessProperty: "error" })(input).pipe(
       Effect.mapError(({ issue }) => {
         const issues = formatter(issue).issues.map(({ message, path }) => {
-          const keys: ReadonlyArray<PropertyKey> = (path ?? []).map((segment) => (typeof segment === "object" ? segment.key : segment))
+          const keys: ReadonlyArray<PropertyKey> = (path ?? []).map((segment) =>
+            typeof segment === "object" ? segment.key : segment
+          )
           return {
             option: keys.reduce<string>(appendKey, "") || "options",
             expected: message,

@@ -5,6 +5,7 @@ const newline = 10
 export type Push = "ok" | "overflow"
 
 export interface LineSplitter {
+  readonly maxBytes: number
   /** Hands each finished line to `onLine`. `"overflow"`: a line passed `maxBytes`; the splitter is of no more use. */
   readonly push: (chunk: Uint8Array) => Push
 }
@@ -22,6 +23,7 @@ export const make = (options: { readonly maxBytes: number; readonly onLine: (lin
   }
 
   return {
+    maxBytes,
     push: (chunk) => {
       let start = 0
       while (true) {

@@ -31,6 +31,8 @@ export interface Options {
   readonly lost: Effect.Effect<Reason>
   readonly stderrTail: () => string | undefined
   readonly pid: number | undefined
+  /** When the last byte came from the server, in milliseconds since the epoch. */
+  readonly lastActivity: () => number
 }
 
 /** A request on the wire. */
@@ -122,6 +124,8 @@ export const open = Effect.fnUntraced(function* (
   const session: McpSession = {
     info: infoOf(client, options.pid),
     lost: Deferred.await(lost),
+    lastActivity: options.lastActivity,
+    inFlight: () => flights.size,
     request: <Method extends string>(ticket: RequestTicket<Method>) =>
       Effect.callback<ResultOf<Method>, SessionFailure>((resume) => {
         const abort = new AbortController()

@@ -2,6 +2,7 @@
 import type { JSONRPCMessage, Transport } from "@modelcontextprotocol/client"
 import { getDefaultEnvironment } from "@modelcontextprotocol/client/stdio"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -68,6 +69,11 @@ const open = Effect.fnUntraced(function* (
   const child = yield* spawn(options, closeGrace, context.server)
   const outbox = Outbox.make(writeBytes)
   const broken = Deferred.makeUnsafe<Reason>()
+  const clock = yield* Clock.Clock
+  let lastActivity = clock.currentTimeMillisUnsafe()
+  const onBytes = (): void => {
+    lastActivity = clock.currentTimeMillisUnsafe()
+  }
   const breaks = (reason: Reason) => Deferred.succeed(broken, reason)
 
   yield* runIntoStdin(child, outbox).pipe(
@@ -75,11 +81,12 @@ const open = Effect.fnUntraced(function* (
     Effect.forkScoped
   )
   const transport = makeTransport(outbox)
-  const stdoutEnd = yield* readStdout(child, transport, stderr, options.maxMessageBytes ?? defaultMaxMessageBytes).pipe(
-    Effect.flatMap(breaks),
-    endOf
-  )
-  const stderrEnd = yield* readStderr(child, stderr).pipe(endOf)
+  const lines = LineSplitter.make({
+    maxBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
+    onLine: (line) => receive(line, transport, stderr)
+  })
+  const stdoutEnd = yield* readStdout(child, lines, onBytes).pipe(Effect.flatMap(breaks), endOf)
+  const stderrEnd = yield* readStderr(child, stderr, onBytes).pipe(endOf)
   const drained = Effect.all([Deferred.await(stdoutEnd), Deferred.await(stderrEnd)], { discard: true }).pipe(
     Effect.timeoutOption(drainGrace)
   )
@@ -92,7 +99,8 @@ const open = Effect.fnUntraced(function* (
     transport,
     lost: verdict(child, broken, drained),
     stderrTail: stderr.text,
-    pid: child.pid
+    pid: child.pid,
+    lastActivity: () => lastActivity
   })
 })
 
@@ -195,17 +203,18 @@ const runIntoStdin = (child: ChildProcessSpawner.ChildProcessHandle, outbox: Out
 /** Reads until the end, or until a message is too large, and says why it stopped. */
 const readStdout = (
   child: ChildProcessSpawner.ChildProcessHandle,
-  transport: Transport,
-  stderr: Tail.Tail,
-  maxBytes: number
+  lines: LineSplitter.LineSplitter,
+  onBytes: () => void
 ): Effect.Effect<Reason> => {
-  const lines = LineSplitter.make({ maxBytes, onLine: (line) => receive(line, transport, stderr) })
-  const tooLarge = new MalformedResponse({ description: `the server sent a message of more than ${maxBytes} bytes` })
+  const tooLarge = new MalformedResponse({
+    description: `the server sent a message of more than ${lines.maxBytes} bytes`
+  })
   const ended = new TransportClosed({ description: "the server closed its stdout" })
   return child.stdout.pipe(
-    Stream.runForEachArray((chunks) =>
-      chunks.some((chunk) => lines.push(chunk) === "overflow") ? Effect.fail(tooLarge) : Effect.void
-    ),
+    Stream.runForEachArray((chunks) => {
+      onBytes()
+      return chunks.some((chunk) => lines.push(chunk) === "overflow") ? Effect.fail(tooLarge) : Effect.void
+    }),
     Effect.match({
       onSuccess: () => ended,
       onFailure: (error) => (error._tag === "MalformedResponse" ? error : ended)
@@ -236,9 +245,18 @@ const parse = (line: string): unknown => {
   }
 }
 
-const readStderr = (child: ChildProcessSpawner.ChildProcessHandle, stderr: Tail.Tail): Effect.Effect<void> =>
+const readStderr = (
+  child: ChildProcessSpawner.ChildProcessHandle,
+  stderr: Tail.Tail,
+  onBytes: () => void
+): Effect.Effect<void> =>
   child.stderr.pipe(
-    Stream.tap((chunk) => Effect.sync(() => stderr.push(chunk))),
+    Stream.tap((chunk) =>
+      Effect.sync(() => {
+        onBytes()
+        stderr.push(chunk)
+      })
+    ),
     Stream.decodeText(),
     Stream.runForEach((text) => Effect.logDebug("mcp server stderr", text)),
     Effect.ignore

@@ -89,15 +89,13 @@ export const make = Effect.fnUntraced(function* (server: string) {
           const state = ConnectionState.transition(current.state, event)
           return [[current.state, state] as const, { state, published: publish(current.published) }]
         })
-        if (state !== before) {
-          if (settles(state)) {
-            const ended = turn
-            turn = Deferred.makeUnsafe()
-            Deferred.doneUnsafe(ended, Exit.void)
-          }
-          yield* PubSub.publish(states, state)
-        }
+        if (state !== before) yield* PubSub.publish(states, state)
         yield* PubSub.publish(events, event)
+        if (state !== before && settles(state)) {
+          const ended = turn
+          turn = Deferred.makeUnsafe()
+          Deferred.doneUnsafe(ended, Exit.void)
+        }
       }).pipe(Effect.uninterruptible),
     turn: () => turn,
     error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail })

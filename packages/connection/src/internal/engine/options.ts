@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Heartbeat from "../../Heartbeat.ts"
 import type { InvalidOptions } from "../../InvalidOptions.ts"
 import type { Options as ConnectionOptions, RequestOptions } from "../../McpConnection.ts"
 import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
@@ -16,6 +17,16 @@ import type * as Requests from "./requests.ts"
 const WaitOption = Schema.Union([Schema.Literal("none"), DurationOption]).annotate({
   expected: `"none" or a duration, like "30 seconds"`
 })
+
+const HeartbeatOption = Schema.Union([
+  Schema.Literal("off"),
+  Schema.Struct({
+    interval: Schema.optional(DurationOption),
+    timeout: Schema.optional(DurationOption),
+    misses: Schema.optional(CountOption(1)),
+    busyGrace: Schema.optional(DurationOption)
+  })
+])
 
 const requestFields = {
   wait: Schema.optional(WaitOption),
@@ -40,6 +51,7 @@ const ConnectionSchema = Schema.Struct({
   ),
   stableAfter: Schema.optional(DurationOption),
   requestTimeout: Schema.optional(DurationOption),
+  heartbeat: Schema.optional(HeartbeatOption),
   maxWaiting: Schema.optional(CountOption(0)),
   maxReplays: Schema.optional(CountOption(0)),
   closeTimeout: Schema.optional(DurationOption)
@@ -59,6 +71,7 @@ export interface Decoded extends Requests.Limits {
   readonly policy: ReconnectPolicy.ReconnectPolicy
   readonly stableAfter: Duration.Duration
   readonly closeTimeout: Duration.Duration
+  readonly heartbeat: Heartbeat.Heartbeat | undefined
   readonly defaults: Requests.Options
 }
 
@@ -74,6 +87,7 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
     maxWaiting: decoded.maxWaiting ?? 1000,
     maxReplays: decoded.maxReplays ?? 1,
     closeTimeout: duration(decoded.closeTimeout, "15 seconds"),
+    heartbeat: decoded.heartbeat === "off" ? undefined : Heartbeat.make(decoded.heartbeat),
     defaults: {
       timeout: duration(decoded.requestTimeout, "60 seconds"),
       wait: wait(decoded.wait ?? "30 seconds"),

@@ -10,11 +10,12 @@ import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import { type ConnectionError, InternalError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
-import type { McpSession } from "../../McpSession.ts"
+import type { Heartbeat } from "../../Heartbeat.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
 import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
 import * as Core from "./core.ts"
 import * as Ladder from "./ladder.ts"
+import * as Liveness from "./liveness.ts"
 import type { SessionScopes } from "./sessionScopes.ts"
 
 export interface Options<R> {
@@ -23,6 +24,8 @@ export interface Options<R> {
   readonly policy: ReconnectPolicy
   readonly startupTimeout: Duration.Duration
   readonly stableAfter: Duration.Duration
+  /** `undefined`: no heartbeats. */
+  readonly heartbeat: Heartbeat | undefined
   /** Whether the first session is opened without anybody asking. */
   readonly eager: boolean
 }
@@ -134,7 +137,7 @@ const open = <R>(
       )
       if (Exit.isSuccess(exit)) {
         const published = Core.makePublished(generation, exit.value, yield* Clock.currentTimeMillis)
-        yield* Effect.forkIn(watch(core, generation, exit.value), scope)
+        yield* Effect.forkIn(watch(core, published, options.heartbeat, stderrTail), scope)
         return { _tag: "Opened", published, scope } as const
       }
       yield* scopes.retire(scope)
@@ -145,9 +148,20 @@ const open = <R>(
     })
   )
 
-/** Turns the loss of a session into a letter to the supervisor, so that there is one place where losses arrive. */
-const watch = (core: Core.Core, generation: number, session: McpSession): Effect.Effect<void> =>
-  session.lost.pipe(
+/** Turns the loss of a session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. */
+const watch = (
+  core: Core.Core,
+  { generation, session }: Core.Published,
+  heartbeat: Heartbeat | undefined,
+  stderrTail: () => string | undefined
+): Effect.Effect<void> =>
+  (heartbeat === undefined
+    ? session.lost
+    : Effect.raceFirst(
+        session.lost,
+        Effect.map(Liveness.untilDead(session, heartbeat), (reason) => core.error(reason, stderrTail()))
+      )
+  ).pipe(
     Effect.catchCause((cause) => Effect.succeed(internalError(core, "transport", cause))),
     Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
     Effect.asVoid

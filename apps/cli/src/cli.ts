@@ -1,0 +1,18 @@
+/** The commands of `mcp-tether`. */
+import type * as Effect from "effect/Effect"
+import type * as CliError from "effect/cli/CliError"
+import * as Command from "effect/cli/Command"
+import packageJson from "../package.json" with { type: "json" }
+import { demo, type DemoFailed } from "./demo/command.ts"
+
+const root = Command.make("mcp-tether").pipe(
+  Command.withDescription("MCP connections that survive their servers"),
+  Command.withSubcommands([demo])
+)
+
+/** Runs the command that the arguments name. */
+export const run: (
+  args: ReadonlyArray<string>
+) => Effect.Effect<void, CliError.CliError | DemoFailed, Command.Environment> = Command.runWith(root, {
+  version: packageJson.version
+})

@@ -5,4 +5,9 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Effect from "effect/Effect"
 import { run } from "./cli.ts"
 
+// Whoever reads us has seen enough (`| head`): end as if told to, so that no server is left behind.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.emit("SIGTERM", "SIGTERM")
+})
+
 run(process.argv.slice(2)).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

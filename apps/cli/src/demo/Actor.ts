@@ -20,7 +20,8 @@ export interface Actor {
 /** The connection is made lazily, so that its first event is told too. */
 export const make = Effect.fnUntraced(function* <R>(options: Omit<McpConnection.Options<R>, "start">) {
   const timeline = yield* Timeline
-  const connection = yield* McpConnection.make({ ...options, start: "lazy" })
+  // Opening nothing, it can fail on wrong options only, and these are ours.
+  const connection = yield* Effect.orDie(McpConnection.make({ ...options, start: "lazy" }))
   const events: Array<ConnectionEvent.ConnectionEvent> = []
   let state = ConnectionState.initial
   let generation = 0

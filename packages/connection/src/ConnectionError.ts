@@ -3,7 +3,28 @@
  *
  * One error, {@link ConnectionError}, with a tagged `reason`. The reason answers three questions: does reconnecting help
  * (`isRetryable`), how long did the server ask to be left alone (`retryAfter`), and what is known of a request that it failed
- * (`delivery`). Match on it with `Effect.catchReason("ConnectionError", "SpawnFailed", …)`.
+ * (`delivery`). Match on it with `Effect.catchReason`.
+ *
+ * @example
+ * ```ts
+ * import { ConnectionError } from "@mcp-tether/connection"
+ * import { Effect } from "effect"
+ *
+ * const failed = new ConnectionError.ConnectionError({
+ *   server: "files",
+ *   reason: new ConnectionError.ProcessExited({ exitCode: 1 }),
+ *   stderrTail: "starting\nconfig.json: no such file\n"
+ * })
+ *
+ * failed.message // => "files: the server process exited with code 1; stderr: config.json: no such file"
+ * failed.isRetryable // => true
+ * failed.delivery // => "Unknown"
+ *
+ * const code = Effect.fail(failed).pipe(
+ *   Effect.catchReason("ConnectionError", "ProcessExited", (reason) => Effect.succeed(reason.exitCode))
+ * )
+ * Effect.runSync(code) // => 1
+ * ```
  *
  * @since 0.1.0
  */

@@ -3,6 +3,18 @@
  *
  * The states are gRPC's connectivity states with what a person on call wants to know beside them.
  *
+ * @example
+ * ```ts
+ * import { ConnectionEvent, ConnectionState } from "@mcp-tether/connection"
+ *
+ * const server = { era: "legacy", protocolVersion: "2025-11-25", name: "files", version: "1.0.0" } as const
+ * const events = [
+ *   ConnectionEvent.AttemptStarted({ at: 0, attempt: 1 }),
+ *   ConnectionEvent.SessionReady({ at: 120, generation: 1, server, downtimeMillis: undefined })
+ * ]
+ * events.reduce(ConnectionState.transition, ConnectionState.initial)._tag // => "Ready"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"

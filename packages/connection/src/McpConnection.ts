@@ -1,6 +1,27 @@
 /**
  * A connection to one MCP server that heals itself.
  *
+ * @example
+ * ```ts
+ * import * as NodeServices from "@effect/platform-node/NodeServices"
+ * import { McpConnection, McpTransport } from "@mcp-tether/connection"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Files = McpConnection.layer({
+ *   name: "files",
+ *   transport: McpTransport.stdio({ command: "npx", args: ["-y", "@modelcontextprotocol/server-filesystem", "."] }),
+ *   start: "lazy"
+ * }).pipe(Layer.provide(NodeServices.layer))
+ *
+ * export const readme = Effect.gen(function* () {
+ *   const files = yield* McpConnection.McpConnection
+ *   return yield* files.callTool({ name: "read_text_file", arguments: { path: "README.md" } })
+ * }).pipe(
+ *   Effect.catchTag("OutcomeUnknown", (error) => Effect.fail(`${error.tool} may have run: ${error.message}`)),
+ *   Effect.provide(Files)
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import type { CallToolRequest, CallToolResult, Tool } from "@modelcontextprotocol/client"
@@ -46,7 +67,10 @@ export interface Shape {
   readonly listTools: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Tool>, RequestError>
   /** Asks the server for a sign of life: MCP `ping`, or `server/discover` in the modern era, which has no `ping`. */
   readonly ping: (options?: RequestOptions) => Effect.Effect<void, RequestError>
-  /** Sends any request. Results of methods outside the specification are passed on unchecked. */
+  /**
+   * Sends any request. Results of methods outside the specification are passed on unchecked. `tools/list` without parameters
+   * lists all pages.
+   */
   readonly request: <const Method extends string>(
     method: Method,
     params?: ParamsOf<Method>,

@@ -57,7 +57,8 @@ export interface McpTransport<out R = never> {
 export interface StdioOptions {
   /** The command to run, without a shell. */
   readonly command: string
-  /** Its arguments. Default: none. `Redacted` ones are kept out of errors. */
+  /** Its arguments. Default: none. What is `Redacted`, here or in `env`, is kept out of errors and logs even
+   * where the server prints it. */
   readonly args?: ReadonlyArray<string | Redacted.Redacted<string>> | undefined
   /**
    * Environment variables, on top of the few that are safe to inherit (`HOME`, `LOGNAME`, `PATH`, `SHELL`, `TERM`, `USER`;

@@ -5,6 +5,23 @@
  * its end: then the connection is `Failed`. It starts anew when a session has proven itself (`stableAfter`). Errors that
  * reconnecting cannot heal never reach it. Any `Schedule` that takes a `ConnectionError` is a policy as it is.
  *
+ * @example
+ * ```ts
+ * import { type ConnectionError, ReconnectPolicy } from "@mcp-tether/connection"
+ * import { Schedule } from "effect"
+ *
+ * // Ten retries of the default ladder, then Failed.
+ * export const bounded: ReconnectPolicy.ReconnectPolicy = ReconnectPolicy.bounded(10)
+ *
+ * // Your own: every second for a minute, jittered, and never before the server's Retry-After.
+ * export const own: ReconnectPolicy.ReconnectPolicy = Schedule.spaced("1 second").pipe(
+ *   Schedule.upTo({ duration: "1 minute" }),
+ *   Schedule.setInputType<ConnectionError.ConnectionError>(),
+ *   ReconnectPolicy.fullJitter,
+ *   ReconnectPolicy.retryAfter
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"

@@ -4,6 +4,16 @@
  * MCP has no idempotency key, so the only promises there are come from the method itself and from a tool's annotations
  * (MCP 2025-11-25, Tools, ToolAnnotations: `readOnlyHint` and `idempotentHint`, both false unless said).
  *
+ * @example
+ * ```ts
+ * import { ReplayPolicy } from "@mcp-tether/connection"
+ *
+ * ReplayPolicy.decide("safe", "tools/call", "NotSent") // => "Replay"
+ * ReplayPolicy.decide("safe", "tools/call", "Unknown") // => "AskTool"
+ * ReplayPolicy.decide("safe", "resources/read", "Unknown") // => "Replay"
+ * ReplayPolicy.decide("never", "ping", "NotSent") // => "Fail"
+ * ```
+ *
  * @since 0.1.0
  */
 import type { ToolAnnotations } from "@modelcontextprotocol/client"

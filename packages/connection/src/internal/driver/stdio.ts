@@ -12,6 +12,7 @@ import * as Predicate from "effect/Predicate"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Pull from "effect/Pull"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -63,7 +64,12 @@ const open = Effect.fnUntraced(function* (
   context: OpenContext
 ): Effect.fn.Return<McpSession, ConnectionError, ChildProcessSpawner.ChildProcessSpawner | Scope.Scope> {
   const stderr = Tail.make(stderrTailBytes)
-  context.setStderrTail(stderr.text)
+  const conceal = concealer(options)
+  const stderrTail = () => {
+    const text = stderr.text()
+    return text === undefined ? undefined : conceal(text)
+  }
+  context.setStderrTail(stderrTail)
   const closeGrace = Duration.fromInputUnsafe(options.closeGrace ?? "2 seconds")
 
   const child = yield* spawn(options, closeGrace, context.server)
@@ -86,7 +92,7 @@ const open = Effect.fnUntraced(function* (
     onLine: (line) => receive(line, transport, stderr)
   })
   const stdoutEnd = yield* readStdout(child, lines, onBytes).pipe(Effect.flatMap(breaks), endOf)
-  const stderrEnd = yield* readStderr(child, stderr, onBytes).pipe(endOf)
+  const stderrEnd = yield* readStderr(child, stderr, conceal, onBytes).pipe(endOf)
   const drained = Effect.all([Deferred.await(stdoutEnd), Deferred.await(stderrEnd)], { discard: true }).pipe(
     Effect.timeoutOption(drainGrace)
   )
@@ -98,7 +104,7 @@ const open = Effect.fnUntraced(function* (
     client: context.client,
     transport,
     lost: verdict(child, broken, drained),
-    stderrTail: stderr.text,
+    stderrTail,
     pid: child.pid,
     lastActivity: () => lastActivity
   })
@@ -245,22 +251,39 @@ const parse = (line: string): unknown => {
   }
 }
 
+/** Always drained, or a server that talks much would block; each line goes to the log. */
 const readStderr = (
   child: ChildProcessSpawner.ChildProcessHandle,
   stderr: Tail.Tail,
+  conceal: (text: string) => string,
   onBytes: () => void
-): Effect.Effect<void> =>
-  child.stderr.pipe(
-    Stream.tap((chunk) =>
-      Effect.sync(() => {
-        onBytes()
-        stderr.push(chunk)
-      })
-    ),
-    Stream.decodeText(),
-    Stream.runForEach((text) => Effect.logDebug("mcp server stderr", text)),
+): Effect.Effect<void> => {
+  let ready: Array<string> = []
+  const splitter = () => LineSplitter.make({ maxBytes: stderrTailBytes, onLine: (line) => ready.push(conceal(line)) })
+  let lines = splitter()
+  return child.stderr.pipe(
+    Stream.runForEach((chunk) => {
+      onBytes()
+      stderr.push(chunk)
+      if (lines.push(chunk) === "overflow") lines = splitter()
+      const logged = ready
+      ready = []
+      return Effect.forEach(logged, (line) => Effect.logDebug("mcp server stderr", line), { discard: true })
+    }),
     Effect.ignore
   )
+}
+
+/** What is `Redacted` stays so, even where the server itself prints it. */
+const concealer = ({ args, env }: StdioOptions): ((text: string) => string) => {
+  const secrets = [...(args ?? []), ...Object.values(env ?? {})]
+    .filter(Redacted.isRedacted)
+    .map((secret) => Redacted.value(secret))
+    .filter((secret) => secret.length > 0)
+  return secrets.length === 0
+    ? (text) => text
+    : (text) => secrets.reduce((concealed, secret) => concealed.replaceAll(secret, "<redacted>"), text)
+}
 
 /** The pipes, as the SDK wants a transport. */
 const makeTransport = (outbox: Outbox.Outbox): Transport => ({

@@ -277,8 +277,7 @@ const readStderr = (
 /** What is `Redacted` stays so, even where the server itself prints it. */
 const concealer = ({ args, env }: StdioOptions): ((text: string) => string) => {
   const secrets = [...(args ?? []), ...Object.values(env ?? {})]
-    .filter(Redacted.isRedacted)
-    .map((secret) => Redacted.value(secret))
+    .flatMap((value) => (Predicate.isString(value) ? [] : [Redacted.value(value)]))
     .filter((secret) => secret.length > 0)
   return secrets.length === 0
     ? (text) => text

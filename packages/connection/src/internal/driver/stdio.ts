@@ -124,7 +124,6 @@ const spawn = (options: StdioOptions, closeGrace: Duration.Duration, server: str
       cwd: options.cwd,
       // Not this process's whole environment: its secrets are none of the server's business.
       env: { ...getDefaultEnvironment(), ...options.env },
-      detached: true,
       killSignal: "SIGTERM",
       forceKillAfter: closeGrace
     })

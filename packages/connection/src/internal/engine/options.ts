@@ -1,4 +1,5 @@
 /** The options of a connection and of a request, decoded. */
+import packageJson from "../../../package.json" with { type: "json" }
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
@@ -11,7 +12,6 @@ import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
 import * as ReplayPolicy from "../../ReplayPolicy.ts"
 import { InvalidRequest } from "../../RequestError.ts"
 import { CountOption, decode as decodeOptions, DurationOption, valueOption } from "../options.ts"
-import { version } from "../version.ts"
 import type * as Requests from "./requests.ts"
 
 const WaitOption = Schema.Union([Schema.Literal("none"), DurationOption]).annotate({
@@ -78,7 +78,7 @@ export interface Decoded extends Requests.Limits {
 export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded, InvalidOptions> =>
   Effect.map(decodeConnection(options), (decoded) => ({
     name: decoded.name ?? options.transport.label,
-    client: decoded.client ?? { name: "mcp-tether", version },
+    client: decoded.client ?? { name: "mcp-tether", version: packageJson.version },
     start: decoded.start ?? "required",
     startWithin: duration(decoded.startWithin, "60 seconds"),
     startupTimeout: duration(decoded.startupTimeout, "60 seconds"),

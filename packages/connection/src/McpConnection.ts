@@ -138,7 +138,7 @@ export interface Options<R = never> {
   readonly heartbeat?: Heartbeat.Options | "off" | undefined
   /** How long a request waits for its answer, on each session it is sent on. Default: 60 seconds. */
   readonly requestTimeout?: Duration.Input | undefined
-  /** How long a request waits for a session, in all; `"none"`: it fails at once when there is none. Default: 30 seconds. */
+  /** How long a request may stay unsent for want of a session; `"none"`: it fails at once. Default: 30 seconds. */
   readonly wait?: Duration.Input | "none" | undefined
   /** How many requests may wait for a session at a time; more fail at once. Default: 1,000. */
   readonly maxWaiting?: number | undefined

@@ -45,7 +45,7 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
   }
 
   const ready = (after: number, known?: ConnectionState.ConnectionState) =>
-    Effect.map(requests.awaitSession(after, Duration.infinity, known), (published): Ready =>
+    Effect.map(requests.awaitSession(after, known), (published): Ready =>
       ConnectionState.Ready({
         generation: published.generation,
         since: published.openedAt,
@@ -122,14 +122,17 @@ const stop = Effect.fnUntraced(function* (core: Core.Core, { scopes, supervisor 
     () => undefined
   )
   supervisor.interruptUnsafe()
-  yield* scopes.retireAll
-  yield* Fiber.await(supervisor).pipe(
+  yield* scopes.retireAll.pipe(
+    Effect.andThen(Fiber.await(supervisor)),
+    // What the supervisor opened meanwhile.
+    Effect.andThen(scopes.retireAll),
+    Effect.andThen(scopes.awaitRetired),
+    // A transport that does not let go must not hold the program: finalizers are not interruptible by themselves.
     Effect.interruptible,
     Effect.timeoutOrElse({
       duration: options.closeTimeout,
       orElse: () =>
-        Effect.logError("an mcp transport did not stop opening a session; it is abandoned", { server: core.server })
+        Effect.logError("an mcp transport did not let go within closeTimeout; it is abandoned", { server: core.server })
     })
   )
-  yield* scopes.close(options.closeTimeout)
 })

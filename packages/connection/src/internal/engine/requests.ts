@@ -23,7 +23,7 @@ import * as Core from "./core.ts"
 
 export interface Options {
   readonly timeout: Duration.Duration
-  /** How long a request waits for a session, in all. `undefined`: not at all. */
+  /** How long a request may stay unsent for want of a session. `undefined`: not at all. */
   readonly wait: Duration.Duration | undefined
   readonly replay: ReplayPolicy.ReplayPolicy
 }
@@ -42,10 +42,9 @@ export interface Requests {
     options: Options,
     tool?: string
   ) => Effect.Effect<ResultOf<Method>, RequestError>
-  /** Waits for a session newer than generation `after`, as long as `wait` says. The state `known` does not end the wait. */
+  /** Waits for a session newer than generation `after`, as long as it takes. The state `known` does not end the wait. */
   readonly awaitSession: (
     after: number,
-    wait: Duration.Duration | undefined,
     known?: ConnectionState.ConnectionState
   ) => Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed>
 }
@@ -57,8 +56,8 @@ interface Call<Method extends string> {
   readonly tool: string | undefined
   readonly options: Options
   readonly startedAt: number
-  /** When waiting for a session ends; set by the first wait, so that all waits of a call share one bound. */
-  waitUntil: number | undefined
+  /** Since when it is unsent: all waits since then share one bound, also those on a session that died before it was sent. */
+  unsentSince: number
   replays: number
   /** Over all sendings: what once may have run has no better outcome than that. */
   delivery: Delivery.Delivery
@@ -69,13 +68,14 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
 
   const request: Requests["request"] = (method, params, options, tool) =>
     Clock.clockWith((clock) => {
+      const startedAt = clock.currentTimeMillisUnsafe()
       const call: Call<typeof method> = {
         method,
         params,
         tool,
         options,
-        startedAt: clock.currentTimeMillisUnsafe(),
-        waitUntil: undefined,
+        startedAt,
+        unsentSince: startedAt,
         replays: 0,
         delivery: "NotSent"
       }
@@ -111,7 +111,7 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
     ticket: RequestTicket<Method>,
     error: ConnectionError
   ): Effect.Effect<ResultOf<Method>, RequestError> =>
-    Effect.suspend(() => {
+    Clock.clockWith((clock) => {
       const delivery = ticket.sent ? error.delivery : "NotSent"
       call.delivery = Delivery.worst(call.delivery, delivery)
       Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: published.generation, error }))
@@ -126,7 +126,10 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
         Option.exists(published.tools.annotations(call.tool), (annotations) => !ReplayPolicy.isSafeTool(annotations))
       if (verdict === "Fail" || unsafe) return fail(call, published, ticket, error, "NotReplayed")
 
-      if (delivery !== "NotSent") call.replays += 1
+      if (delivery !== "NotSent") {
+        call.replays += 1
+        call.unsentSince = clock.currentTimeMillisUnsafe()
+      }
       return nextFor(call, published.generation, verdict).pipe(
         Effect.matchEffect({
           onSuccess: (next) =>
@@ -222,48 +225,48 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
   }
 
   const awaitSessionFor = <Method extends string>(call: Call<Method>, after: number) =>
-    Clock.clockWith((clock) => {
+    Clock.clockWith((clock): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> => {
       const { wait } = call.options
-      if (wait === undefined) return awaitSession(after, undefined)
-      const now = clock.currentTimeMillisUnsafe()
-      call.waitUntil ??= now + Duration.toMillis(wait)
-      return awaitSession(after, Duration.millis(Math.max(0, call.waitUntil - now)))
-    })
-
-  const awaitSession: Requests["awaitSession"] = (after, wait, known) =>
-    Effect.suspend(() => {
-      const arrived = arrival(after, known)
+      const unsent = Duration.millis(clock.currentTimeMillisUnsafe() - call.unsentSince)
+      if (wait !== undefined && Duration.isGreaterThan(unsent, wait)) return Effect.fail(unavailable("WaitElapsed"))
+      const arrived = arrival(after)
       if (arrived !== undefined) return arrived
       if (wait === undefined) return Effect.fail(unavailable("NotWaiting"))
       if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
-      waiting += 1
-      return untilArrival(after, known).pipe(
-        Duration.isFinite(wait)
-          ? Effect.timeoutOrElse({ duration: wait, orElse: () => Effect.fail(unavailable("WaitElapsed")) })
-          : (self) => self,
-        Effect.ensuring(
-          Effect.sync(() => {
-            waiting -= 1
+      const arriving = counted(awaitSession(after))
+      return Duration.isFinite(wait)
+        ? Effect.timeoutOrElse(arriving, {
+            duration: Duration.subtract(wait, unsent),
+            orElse: () => Effect.fail(unavailable("WaitElapsed"))
           })
-        )
-      )
+        : arriving
     })
 
-  const untilArrival = (
-    after: number,
-    known: ConnectionState.ConnectionState | undefined
-  ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> =>
+  /** Counts whoever waits, for `maxWaiting`. */
+  const counted = <A, E>(wait: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        waiting += 1
+      }),
+      () => wait,
+      () =>
+        Effect.sync(() => {
+          waiting -= 1
+        })
+    )
+
+  const awaitSession: Requests["awaitSession"] = (after, known) =>
     Effect.suspend(() => {
       const turn = core.turn()
       const { state } = Ref.getUnsafe(core.snapshot)
       if (state._tag === "Idle") Queue.offerUnsafe(core.mailbox, Core.Start())
-      return arrival(after, known) ?? Effect.andThen(Deferred.await(turn), untilArrival(after, known))
+      return arrival(after, known) ?? Effect.andThen(Deferred.await(turn), awaitSession(after, known))
     })
 
   /** What a waiter gets now, if its wait is over. */
   const arrival = (
     after: number,
-    known: ConnectionState.ConnectionState | undefined
+    known?: ConnectionState.ConnectionState
   ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> | undefined => {
     const { published, state } = Ref.getUnsafe(core.snapshot)
     if (published !== undefined && published.generation > after) return Effect.succeed(published)

@@ -1,5 +1,4 @@
 /** The scopes of a connection's sessions: each is closed once, in the background, and all are awaited at the end. */
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -11,8 +10,8 @@ export interface SessionScopes {
   readonly retire: (scope: Scope.Closeable) => Effect.Effect<void>
   /** Closes what is open. */
   readonly retireAll: Effect.Effect<void>
-  /** Closes what is open and waits for all of it, at most `closeTimeout`: a finalizer that hangs must not hang the program. */
-  readonly close: (closeTimeout: Duration.Duration) => Effect.Effect<void>
+  /** Waits until everything that was retired is closed. */
+  readonly awaitRetired: Effect.Effect<void>
 }
 
 export const make = (): SessionScopes => {
@@ -41,18 +40,6 @@ export const make = (): SessionScopes => {
     }),
     retire,
     retireAll,
-    close: (closeTimeout) =>
-      retireAll.pipe(
-        Effect.andThen(
-          Effect.suspend(() => Fiber.awaitAll([...closing])).pipe(
-            Effect.interruptible,
-            Effect.timeoutOrElse({
-              duration: closeTimeout,
-              orElse: () =>
-                Effect.logError(`an mcp session did not close within its time; ${closing.size} are abandoned`)
-            })
-          )
-        )
-      )
+    awaitRetired: Effect.suspend(() => Fiber.awaitAll([...closing])).pipe(Effect.asVoid)
   }
 }

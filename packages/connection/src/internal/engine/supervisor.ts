@@ -182,7 +182,9 @@ const publish = Effect.fnUntraced(function* (core: Core.Core, published: Core.Pu
       }),
     () => published
   )
-  yield* Effect.logDebug("mcp session ready", { generation, ...session.info })
+  yield* lostAt === undefined
+    ? Effect.logDebug("mcp session ready", { generation, ...session.info })
+    : Effect.logInfo("mcp session is back", { generation, ...session.info })
 })
 
 /** Waits for the loss of this very session; what is said of other generations is stale. */

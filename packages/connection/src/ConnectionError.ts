@@ -31,6 +31,7 @@
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import type { Delivery } from "./Delivery.ts"
+import { oneLine } from "./internal/text.ts"
 
 const id = <const Name extends string>(name: Name) => `@mcp-tether/connection/ConnectionError/${name}` as const
 
@@ -329,13 +330,14 @@ export class LivenessLost extends Schema.TaggedError<LivenessLost>(id("LivenessL
  * @since 0.1.0
  */
 export class InternalError extends Schema.TaggedError<InternalError>(id("InternalError"))("InternalError", {
-  /** Which part broke: `"transport"` or `"supervisor"`. */
+  /** Which part broke: `"transport"`, `"policy"` or `"supervisor"`. */
   where: Schema.String,
-  cause: Schema.optional(Schema.Defect())
+  description: Schema.String,
+  /** Where in the code, as far as it is known. */
+  stack: Schema.optional(Schema.String)
 }) {
   override get message(): string {
-    const detail = this.cause instanceof Error ? `: ${this.cause.message}` : ""
-    return `a defect in the ${this.where}${detail}`
+    return `a defect in the ${this.where}: ${this.description}`
   }
   get isRetryable(): boolean {
     return false
@@ -404,7 +406,7 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("@mcp-t
   override readonly cause = this.reason
   override get message(): string {
     const last = lastLine(this.stderrTail)
-    return `${this.server}: ${this.reason.message}${last === undefined ? "" : `; stderr: ${last}`}`
+    return `${this.server}: ${oneLine(this.reason.message)}${last === undefined ? "" : `; stderr: ${last}`}`
   }
   /** Whether another attempt can help. */
   get isRetryable(): boolean {
@@ -429,6 +431,11 @@ export class ConnectionError extends Schema.TaggedError<ConnectionError>("@mcp-t
 }
 
 const lastLine = (text: string | undefined): string | undefined => {
-  const line = text?.trimEnd().split("\n").at(-1)?.trim()
-  return line === undefined || line === "" ? undefined : line.length > 200 ? `${line.slice(0, 200)}…` : line
+  const line = oneLine(
+    text
+      ?.trimEnd()
+      .split(/[\r\n]/)
+      .at(-1) ?? ""
+  )
+  return line === "" ? undefined : line
 }

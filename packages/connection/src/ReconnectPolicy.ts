@@ -108,12 +108,13 @@ const ladder: ReconnectPolicy = Schedule.exponential("250 millis", 2).pipe(
 export { ladder as default }
 
 /**
- * The default ladder, ended after `attempts` attempts in a row that brought no proven session.
+ * The default ladder, ended after `retries` retries in a row that brought no proven session: that many attempts after a loss,
+ * and one more at the start, where the first attempt is no retry.
  *
  * @category policies
  * @since 0.1.0
  */
-export const bounded = (attempts: number): ReconnectPolicy => Schedule.upTo(ladder, { times: attempts })
+export const bounded = (retries: number): ReconnectPolicy => Schedule.upTo(ladder, { times: retries })
 
 /**
  * No second attempt: the first loss is the end.

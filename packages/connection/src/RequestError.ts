@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { ConnectionError } from "./ConnectionError.ts"
 import { Delivery } from "./Delivery.ts"
+import { oneLine } from "./internal/text.ts"
 
 const id = <const Name extends string>(name: Name) => `@mcp-tether/connection/RequestError/${name}` as const
 
@@ -46,8 +47,8 @@ export class ConnectionUnavailable extends Schema.TaggedError<ConnectionUnavaila
     /** The tag of the connection's state at that moment. */
     state: Schema.String,
     cause: Schema.optional(ConnectionError),
-    /** When the next attempt is due, in milliseconds since the epoch. */
-    retryAt: Schema.optional(Schema.Finite)
+    /** When the next attempt is due, in milliseconds since the epoch; `Infinity` when the policy waits without end. */
+    retryAt: Schema.optional(Schema.Number)
   }
 ) {
   override get message(): string {
@@ -110,7 +111,7 @@ export class ServerRejected extends Schema.TaggedError<ServerRejected>(id("Serve
   data: Schema.optional(Schema.Unknown)
 }) {
   override get message(): string {
-    return `${named(this)} was rejected: ${this.description} (${this.code})`
+    return `${named(this)} was rejected: ${oneLine(this.description)} (${this.code})`
   }
 }
 
@@ -125,7 +126,7 @@ export class InvalidResult extends Schema.TaggedError<InvalidResult>(id("Invalid
   description: Schema.String
 }) {
   override get message(): string {
-    return `${named(this)} got an invalid result: ${this.description}`
+    return `${named(this)} got an invalid result: ${oneLine(this.description)}`
   }
 }
 
@@ -140,7 +141,7 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>(id("Inval
   description: Schema.String
 }) {
   override get message(): string {
-    return `${named(this)} cannot be sent: ${this.description}`
+    return `${named(this)} cannot be sent: ${oneLine(this.description)}`
   }
 }
 

@@ -14,7 +14,7 @@ const isDurationInput = (u: unknown): u is Duration.Input =>
     Predicate.isString(u) ||
     Predicate.isNumber(u) ||
     Predicate.isBigInt(u) ||
-    Predicate.isObject(u)) &&
+    (typeof u === "object" && u !== null)) &&
   // `fromInput` is total over its declared input; what JavaScript callers pass is checked by asking it.
   Option.isSome(Duration.fromInput(u as Duration.Input))
 
@@ -31,9 +31,17 @@ export const SecretOption = Schema.Union([
   })
 ]).annotate({ expected: "a string or Redacted<string>" })
 
+/** How long to wait: `"none"` or a duration. */
+export const WaitOption = Schema.declare(
+  (u: unknown): u is "none" | Duration.Input => u === "none" || isDurationInput(u),
+  {
+    expected: `"none" or a duration, like "30 seconds"`
+  }
+)
+
 /** A count: a whole number of at least `minimum`. */
 export const CountOption = (minimum: number) =>
-  Schema.Int.check(Schema.isGreaterThanOrEqualTo(minimum)).annotate({
+  Schema.declare((u: unknown): u is number => Predicate.isNumber(u) && Number.isSafeInteger(u) && u >= minimum, {
     expected: `a whole number of at least ${minimum}`
   })
 
@@ -59,7 +67,7 @@ export const decode =
           return {
             option: keys.reduce<string>(appendKey, "") || "options",
             expected: message,
-            actual: describe(at(input, keys), options.secret?.includes(String(keys[0])) === true)
+            actual: describe(at(input, keys), isUnknown(message) || options.secret?.includes(String(keys[0])) === true)
           }
         })
         return new InvalidOptions({
@@ -71,19 +79,27 @@ export const decode =
       })
     )
 
+const unknownOption = "no such option"
+
+/** Nobody knows what an option that does not exist holds: perhaps a secret. */
+const isUnknown = (message: string): boolean => message === unknownOption
+
 const formatter = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (issue) => {
     switch (issue._tag) {
       case "MissingKey":
         return "a value (it is required)"
       case "UnexpectedKey":
-        return "no such option"
+        return unknownOption
       default:
-        return SchemaIssue.defaultLeafHook(issue).replace(/^Expected /, "")
+        return expectation(SchemaIssue.defaultLeafHook(issue))
     }
   },
-  checkHook: (issue) => SchemaIssue.defaultCheckHook(issue)
+  checkHook: SchemaIssue.defaultCheckHook
 })
+
+/** `Schema.optional` is a union with `undefined`, which is of no interest to whoever passed something else. */
+const expectation = (message: string): string => message.replace(/^Expected /, "").replace(/ \| undefined$/, "")
 
 const appendKey = (path: string, key: PropertyKey): string =>
   typeof key === "number" ? `${path}[${key}]` : path === "" ? String(key) : `${path}.${String(key)}`

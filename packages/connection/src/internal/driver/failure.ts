@@ -50,12 +50,12 @@ export const ofRequest = (error: unknown, answered: boolean): Rejection => {
 }
 
 /** Explains why the handshake failed while the transport was alive. */
-export const ofHandshake = (error: unknown): Reason => {
-  if (ProtocolError.isInstance(error)) return new HandshakeRejected({ code: error.code, description: error.message })
+export const ofHandshake = (error: unknown, conceal: (text: string) => string): Reason => {
+  const message = conceal(error instanceof Error ? error.message : String(error))
+  if (ProtocolError.isInstance(error)) return new HandshakeRejected({ code: error.code, description: message })
   if (SdkError.isInstance(error) && error.code === SdkErrorCode.InvalidResult) {
     return new MalformedResponse({ description: "the server answered initialize with an invalid result" })
   }
-  const message = error instanceof Error ? error.message : String(error)
   // The SDK throws a plain Error here (client.ts, `_legacyHandshake`).
   return message.startsWith("Server's protocol version is not supported")
     ? new UnsupportedProtocol({ description: message })

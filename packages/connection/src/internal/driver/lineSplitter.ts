@@ -8,6 +8,8 @@ export interface LineSplitter {
   readonly maxBytes: number
   /** Hands each finished line to `onLine`. `"overflow"`: a line passed `maxBytes`; the splitter is of no more use. */
   readonly push: (chunk: Uint8Array) => Push
+  /** Hands over what is left without a line end. */
+  readonly end: () => void
 }
 
 export const make = (options: { readonly maxBytes: number; readonly onLine: (line: string) => void }): LineSplitter => {
@@ -24,6 +26,9 @@ export const make = (options: { readonly maxBytes: number; readonly onLine: (lin
 
   return {
     maxBytes,
+    end: () => {
+      if (pending > 0) finish(new Uint8Array(0))
+    },
     push: (chunk) => {
       let start = 0
       while (true) {

@@ -30,6 +30,8 @@ export interface Options {
   /** Waits for the loss of the transport. */
   readonly lost: Effect.Effect<Reason>
   readonly stderrTail: () => string | undefined
+  /** Takes out of what the server says what must not be told. */
+  readonly conceal: (text: string) => string
   readonly pid: number | undefined
   /** When the last byte came from the server, in milliseconds since the epoch. */
   readonly lastActivity: () => number
@@ -95,12 +97,20 @@ export const open = Effect.fnUntraced(function* (
   yield* Effect.callback<void, ConnectionError>((resume) => {
     client.connect(transport, { timeout: noSdkTimeout }).then(
       () => resume(Effect.void),
-      (error: unknown) => resume(Effect.fail(loss ?? explain(Failure.ofHandshake(error))))
+      (error: unknown) => resume(Effect.fail(loss ?? explain(Failure.ofHandshake(error, options.conceal))))
     )
   })
 
   const invalid = (ticket: RequestTicket, description: string) =>
     new InvalidResult({ server: options.server, method: ticket.method, tool: toolOf(ticket), description })
+
+  const concealData = (data: unknown): unknown => {
+    if (Predicate.isString(data)) return options.conceal(data)
+    if (Array.isArray(data)) return data.map(concealData)
+    return Predicate.isObject(data)
+      ? Object.fromEntries(Object.entries(data).map(([key, value]) => [options.conceal(key), concealData(value)]))
+      : data
+  }
 
   const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
     const request = { server: options.server, method: ticket.method, tool: toolOf(ticket) }
@@ -112,10 +122,15 @@ export const open = Effect.fnUntraced(function* (
         )
       case "Rejected": {
         const { code, data, description } = rejection
-        return new ServerRejected({ ...request, code, description, data })
+        return new ServerRejected({
+          ...request,
+          code,
+          description: options.conceal(description),
+          data: concealData(data)
+        })
       }
       case "InvalidResult":
-        return invalid(ticket, rejection.description)
+        return invalid(ticket, options.conceal(rejection.description))
       case "InvalidRequest":
         return new InvalidRequest({ ...request, description: rejection.description })
     }
@@ -129,19 +144,20 @@ export const open = Effect.fnUntraced(function* (
     request: <Method extends string>(ticket: RequestTicket<Method>) =>
       Effect.callback<ResultOf<Method>, SessionFailure>((resume) => {
         const abort = new AbortController()
+        const land = (): void => {
+          if (ticket.requestId !== undefined) flights.delete(ticket.requestId)
+        }
         const flight: Flight = {
           ticket,
           refused: false,
           malformed: () => {
-            resume(Effect.fail(invalid(ticket, "the reply has neither a result nor an error")))
+            land()
+            resume(Effect.fail(invalid(ticket, "the reply is no JSON-RPC response")))
             abort.abort("the reply was malformed")
           }
         }
         const carrier: Carrier = () => {}
         carrier.flight = flight
-        const land = (): void => {
-          if (ticket.requestId !== undefined) flights.delete(ticket.requestId)
-        }
         dispatch(client, ticket, { signal: abort.signal, timeout: noSdkTimeout, onresumptiontoken: carrier }).then(
           (result) => {
             land()
@@ -156,7 +172,10 @@ export const open = Effect.fnUntraced(function* (
             resume(Effect.fail(failureOf(flight, error)))
           }
         )
-        return Effect.sync(() => abort.abort("the caller is gone"))
+        return Effect.sync(() => {
+          land()
+          abort.abort("the caller is gone")
+        })
       })
   }
   return session
@@ -177,10 +196,19 @@ const intercept = (transport: Transport, flights: Map<string | number, Flight>):
     if ("method" in message || !("id" in message) || message.id === undefined) return
     const flight = flights.get(message.id)
     if (flight === undefined) return
-    if ("error" in message) flight.refused = true
-    else if (!("result" in message)) flight.malformed()
+    if (!isResponse(message)) flight.malformed()
+    else if ("error" in message) flight.refused = true
   }
 }
+
+/** JSON-RPC 2.0, §5. Everything else with the id of a request is a broken answer to it, which the SDK drops. */
+const isResponse = (message: JSONRPCMessage): boolean =>
+  message.jsonrpc === "2.0" &&
+  ("error" in message
+    ? Predicate.isObject(message.error) &&
+      Number.isInteger(message.error.code) &&
+      Predicate.isString(message.error.message)
+    : "result" in message && Predicate.isObject(message.result))
 
 const dispatch = (client: Client, ticket: RequestTicket, options: RequestOptions): Promise<unknown> => {
   const { method, params } = ticket

@@ -30,6 +30,7 @@ import { CountOption, decode, DurationOption, SecretOption } from "../options.ts
 import { Unserializable } from "./failure.ts"
 import * as LineSplitter from "./lineSplitter.ts"
 import * as Outbox from "./outbox.ts"
+import * as Pipes from "./pipes.ts"
 import * as SdkSession from "./sdkSession.ts"
 import * as Tail from "./tail.ts"
 
@@ -72,7 +73,7 @@ const open = Effect.fnUntraced(function* (
   context.setStderrTail(stderrTail)
   const closeGrace = Duration.fromInputUnsafe(options.closeGrace ?? "2 seconds")
 
-  const child = yield* spawn(options, closeGrace, context.server)
+  const { child, destroyPipes } = yield* Pipes.track(spawn(options, closeGrace, context.server))
   const outbox = Outbox.make(writeBytes)
   const broken = Deferred.makeUnsafe<Reason>()
   const clock = yield* Clock.Clock
@@ -97,7 +98,7 @@ const open = Effect.fnUntraced(function* (
     Effect.timeoutOption(drainGrace)
   )
   // Registered last, so it runs first: the pipes are still being drained while the process is asked to leave.
-  yield* Effect.addFinalizer(() => leave(child, outbox, closeGrace, drained))
+  yield* Effect.addFinalizer(() => Effect.andThen(leave(child, outbox, closeGrace, drained), destroyPipes))
 
   return yield* SdkSession.open({
     server: context.server,
@@ -105,6 +106,7 @@ const open = Effect.fnUntraced(function* (
     transport,
     lost: verdict(child, broken, drained),
     stderrTail,
+    conceal,
     pid: child.pid,
     lastActivity: () => lastActivity
   })
@@ -127,27 +129,49 @@ const spawn = (options: StdioOptions, closeGrace: Duration.Duration, server: str
       killSignal: "SIGTERM",
       forceKillAfter: closeGrace
     })
-    return yield* Effect.mapError(
-      spawner.spawn(command),
-      (error) => new ConnectionError({ server, reason: spawnFailed(options, error) })
+    return yield* spawner.spawn(command).pipe(
+      Effect.mapError((error) => spawnFailed(options, errnoOf(error.reason), error.reason)),
+      // Some errnos, like ENOTDIR and E2BIG, Node throws instead of emitting them.
+      Effect.catchDefect((defect) => {
+        const code = codeOf(defect)
+        return code === undefined ? Effect.die(defect) : Effect.fail(spawnFailed(options, code))
+      }),
+      Effect.mapError((reason) => new ConnectionError({ server, reason }))
     )
   })
 
+const codeOf = (error: unknown): string | undefined =>
+  Predicate.hasProperty(error, "code") && Predicate.isString(error.code) ? error.code : undefined
+
+const errnoOf = (reason: PlatformError.PlatformError["reason"]): string | undefined =>
+  reason._tag === "BadArgument" ? undefined : codeOf(reason.cause)
+
 /** The platform's message holds the whole command line, and arguments can be secret: so it is said anew. */
-const spawnFailed = ({ command, cwd }: StdioOptions, { reason }: PlatformError.PlatformError): SpawnFailed => {
-  const cause = reason._tag === "BadArgument" ? undefined : reason.cause
-  const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : undefined
-  const inDirectory = cwd !== undefined && reason._tag !== "BadArgument" && reason.method === "access"
-  const what = inDirectory ? `the working directory "${cwd}"` : `the command "${command}"`
-  const why =
-    reason._tag === "NotFound"
-      ? "was not found"
-      : reason._tag === "PermissionDenied"
-        ? "may not be used: permission denied"
-        : reason._tag === "BadArgument"
-          ? `cannot be used: ${reason.description ?? "bad argument"}`
-          : `could not be started (${code ?? reason._tag})`
-  return new SpawnFailed({ command, code, description: `${what} ${why}` })
+const spawnFailed = (
+  { command, cwd }: StdioOptions,
+  code: string | undefined,
+  reason?: PlatformError.PlatformError["reason"]
+): SpawnFailed => {
+  const ofDirectory = cwd !== undefined && (code === "ENOTDIR" || (reason !== undefined && reason.method === "access"))
+  const what = ofDirectory ? `the working directory "${cwd}"` : `the command "${command}"`
+  return new SpawnFailed({ command, code, description: `${what} ${whyNot(code, reason)}` })
+}
+
+const whyNot = (code: string | undefined, reason: PlatformError.PlatformError["reason"] | undefined): string => {
+  if (reason?._tag === "BadArgument") return `cannot be used: ${reason.description ?? "bad argument"}`
+  switch (code) {
+    case "ENOENT":
+      return "was not found"
+    case "EACCES":
+    case "EPERM":
+      return "may not be used: permission denied"
+    case "ENOTDIR":
+      return "is not a directory"
+    case "E2BIG":
+      return "could not be started: its arguments and environment are too long"
+    default:
+      return `could not be started (${code ?? reason?._tag ?? "unknown"})`
+  }
 }
 
 /** How the process ended. Effect's spawner tells a signal only in words. */
@@ -260,16 +284,26 @@ const readStderr = (
   let ready: Array<string> = []
   const splitter = () => LineSplitter.make({ maxBytes: stderrTailBytes, onLine: (line) => ready.push(conceal(line)) })
   let lines = splitter()
+  const flush = Effect.suspend(() => {
+    const logged = ready
+    ready = []
+    return Effect.forEach(logged, (line) => Effect.logDebug("mcp server stderr", line), { discard: true })
+  })
   return child.stderr.pipe(
     Stream.runForEach((chunk) => {
       onBytes()
       stderr.push(chunk)
       if (lines.push(chunk) === "overflow") lines = splitter()
-      const logged = ready
-      ready = []
-      return Effect.forEach(logged, (line) => Effect.logDebug("mcp server stderr", line), { discard: true })
+      return flush
     }),
-    Effect.ignore
+    Effect.ignore,
+    // The last words often lack a line end.
+    Effect.andThen(
+      Effect.suspend(() => {
+        lines.end()
+        return flush
+      })
+    )
   )
 }
 
@@ -303,7 +337,14 @@ const serialize = (message: JSONRPCMessage): string | Unserializable => {
   try {
     return `${JSON.stringify(message)}\n`
   } catch (error) {
-    return new Unserializable(error instanceof Error ? error.message : String(error))
+    // The engine's own words quote the arguments.
+    const words = error instanceof TypeError ? error.message : ""
+    const what = words.includes("circular")
+      ? "a circular structure"
+      : words.includes("BigInt")
+        ? "a BigInt"
+        : "something"
+    return new Unserializable(`its parameters hold ${what} that JSON cannot say`)
   }
 }
 

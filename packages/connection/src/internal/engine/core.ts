@@ -1,4 +1,5 @@
 /** What the parts of one connection share: the `Ref` that holds state and session, the streams of changes, the mailbox. */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -7,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
-import { ConnectionError, type Reason } from "../../ConnectionError.ts"
+import { ConnectionError, InternalError, type Reason } from "../../ConnectionError.ts"
 import type * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
 import type { McpSession } from "../../McpSession.ts"
@@ -19,6 +20,8 @@ export interface Published {
   readonly session: McpSession
   readonly openedAt: number
   readonly tools: ToolCatalog.ToolCatalog
+  /** Why it was lost, once it is: what its requests failed with is often only the consequence. */
+  loss: ConnectionError | undefined
 }
 
 /** State and session, swapped in one write: nobody sees one without the other. */
@@ -59,6 +62,8 @@ export interface Core {
    */
   readonly turn: () => Deferred.Deferred<void>
   readonly error: (reason: Reason, stderrTail?: string) => ConnectionError
+  /** What broke its own rules, without whatever an exception carries along: Node's hold whole command lines. */
+  readonly defect: (where: InternalError["where"], cause: Cause.Cause<unknown>) => ConnectionError
 }
 
 /** How many changes a slow reader may be behind before it misses the oldest: it must never hold the connection up. */
@@ -98,7 +103,13 @@ export const make = Effect.fnUntraced(function* (server: string) {
         }
       }).pipe(Effect.uninterruptible),
     turn: () => turn,
-    error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail })
+    error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail }),
+    defect: (where, cause) => {
+      const squashed = Cause.squash(cause)
+      const [description, stack] =
+        squashed instanceof Error ? [squashed.message, squashed.stack] : [String(squashed), undefined]
+      return new ConnectionError({ server, reason: new InternalError({ where, description, stack }) })
+    }
   }
   return core
 })
@@ -110,5 +121,6 @@ export const makePublished = (generation: number, session: McpSession, openedAt:
   generation,
   session,
   openedAt,
-  tools: ToolCatalog.make()
+  tools: ToolCatalog.make(),
+  loss: undefined
 })

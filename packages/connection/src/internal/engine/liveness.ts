@@ -24,8 +24,9 @@ export const untilDead = Effect.fnUntraced(function* (
       yield* Effect.sleep(Math.min(interval, patience - silent))
       continue
     }
+    const heard = session.lastActivity()
     const answered = yield* probe(session, missed).pipe(Effect.timeoutOption(heartbeat.timeout))
-    if (answered._tag === "Some") {
+    if (answered._tag === "Some" || session.lastActivity() > heard) {
       missed = 0
       yield* Effect.sleep(interval)
       continue

@@ -11,12 +11,8 @@ import type { Options as ConnectionOptions, RequestOptions } from "../../McpConn
 import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
 import * as ReplayPolicy from "../../ReplayPolicy.ts"
 import { InvalidRequest } from "../../RequestError.ts"
-import { CountOption, decode as decodeOptions, DurationOption, valueOption } from "../options.ts"
+import { CountOption, decode as decodeOptions, DurationOption, valueOption, WaitOption } from "../options.ts"
 import type * as Requests from "./requests.ts"
-
-const WaitOption = Schema.Union([Schema.Literal("none"), DurationOption]).annotate({
-  expected: `"none" or a duration, like "30 seconds"`
-})
 
 const HeartbeatOption = Schema.Union([
   Schema.Literal("off"),

@@ -1,9 +1,12 @@
 /** The path of a request: to the current session, or to the next one, and again or not when the session is lost. */
+import type { ListToolsResult } from "@modelcontextprotocol/client"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import type { ConnectionError } from "../../ConnectionError.ts"
@@ -61,6 +64,14 @@ interface Call<Method extends string> {
   replays: number
   /** Over all sendings: what once may have run has no better outcome than that. */
   delivery: Delivery.Delivery
+  /** The last sending that may have run. */
+  mayHaveRun: Sending | undefined
+}
+
+interface Sending {
+  readonly published: Core.Published
+  readonly requestId: string | number | undefined
+  readonly cause: ConnectionError
 }
 
 export const make = (core: Core.Core, limits: Limits): Requests => {
@@ -77,7 +88,8 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
         startedAt,
         unsentSince: startedAt,
         replays: 0,
-        delivery: "NotSent"
+        delivery: "NotSent",
+        mayHaveRun: undefined
       }
       const { published } = Ref.getUnsafe(core.snapshot)
       return published === undefined
@@ -90,17 +102,36 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
     published: Core.Published
   ): Effect.Effect<ResultOf<Method>, RequestError> => {
     const ticket = new RequestTicket(call.method, call.params)
-    const sent = published.session.request(ticket)
+    const sent = answer(call, published, ticket)
+    const { timeout } = call.options
     return Effect.catch(
-      Duration.isFinite(call.options.timeout)
+      Duration.isFinite(timeout)
         ? Effect.timeoutOrElse(sent, {
-            duration: call.options.timeout,
+            duration: timeout,
             // Evaluated after the request was cancelled, so that `sent` cannot change any more.
             orElse: () => Effect.fail(timedOut(call, ticket))
           })
         : sent,
       (failure) =>
         failure._tag === "ConnectionError" ? recover(call, published, ticket, failure) : Effect.fail(failure)
+    )
+  }
+
+  /** What the session says. A defect of a transport is a failure of the session, or its caller would get no typed answer. */
+  const answer = <Method extends string>(
+    call: Call<Method>,
+    published: Core.Published,
+    ticket: RequestTicket<Method>
+  ): Effect.Effect<ResultOf<Method>, SessionFailure> => {
+    const answered = Effect.catchDefect(
+      Effect.suspend(() => published.session.request(ticket)),
+      (defect) => Effect.fail(core.defect("transport", Cause.die(defect)))
+    )
+    if (call.method !== "tools/list" || call.params !== undefined) return answered
+    return Effect.tap(answered, (result) =>
+      Effect.sync(() => {
+        if (isToolList(result)) published.tools.remember(result)
+      })
     )
   }
 
@@ -113,8 +144,10 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
   ): Effect.Effect<ResultOf<Method>, RequestError> =>
     Clock.clockWith((clock) => {
       const delivery = ticket.sent ? error.delivery : "NotSent"
-      call.delivery = Delivery.worst(call.delivery, delivery)
       Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: published.generation, error }))
+      const cause = published.loss ?? error
+      call.delivery = Delivery.worst(call.delivery, delivery)
+      if (delivery === "Unknown") call.mayHaveRun = { published, requestId: ticket.requestId, cause }
 
       if (isClosed()) return Effect.fail(closed(call.delivery))
       const outOfReplays = delivery !== "NotSent" && call.replays >= limits.maxReplays
@@ -124,7 +157,7 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
         verdict === "AskTool" &&
         call.tool !== undefined &&
         Option.exists(published.tools.annotations(call.tool), (annotations) => !ReplayPolicy.isSafeTool(annotations))
-      if (verdict === "Fail" || unsafe) return fail(call, published, ticket, error, "NotReplayed")
+      if (verdict === "Fail" || unsafe) return fail(call, cause, "NotReplayed")
 
       if (delivery !== "NotSent") {
         call.replays += 1
@@ -134,7 +167,7 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
         Effect.matchEffect({
           onSuccess: (next) =>
             next === undefined
-              ? fail(call, published, ticket, error, "NotReplayed")
+              ? fail(call, cause, "NotReplayed")
               : Effect.andThen(
                   core.emit((at) =>
                     ConnectionEvent.RequestReplayed({
@@ -152,9 +185,7 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
           onFailure: (ended) =>
             ended._tag === "ConnectionClosed"
               ? Effect.fail(closed(call.delivery))
-              : mayHaveActed(call)
-                ? fail(call, published, ticket, error, ended.because)
-                : Effect.fail(ended)
+              : fail(call, ended.cause ?? cause, ended.because)
         })
       )
     })
@@ -187,40 +218,30 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
 
   const fail = <Method extends string>(
     call: Call<Method>,
-    published: Core.Published,
-    ticket: RequestTicket<Method>,
     cause: ConnectionError,
     because: ConnectionUnavailable["because"]
   ): Effect.Effect<never, RequestError> => {
-    if (!mayHaveActed(call)) return Effect.fail(unavailable(because, cause))
-    const { generation, session } = published
+    const sending = call.mayHaveRun
+    if (sending === undefined || ReplayPolicy.isSafeMethod(call.method)) return Effect.fail(unavailable(because, cause))
+    const { method, tool } = call
+    const { generation, session } = sending.published
+    const { requestId } = sending
     return Clock.clockWith((clock) =>
-      core
-        .emit((at) =>
-          ConnectionEvent.OutcomeUnknown({
-            at,
-            method: call.method,
-            tool: call.tool,
-            requestId: ticket.requestId,
-            generation
+      Effect.andThen(
+        core.emit((at) => ConnectionEvent.OutcomeUnknown({ at, method, tool, requestId, generation })),
+        Effect.fail(
+          new OutcomeUnknown({
+            server: core.server,
+            method,
+            tool,
+            requestId,
+            generation,
+            era: session.info.era,
+            elapsed: Duration.millis(clock.currentTimeMillisUnsafe() - call.startedAt),
+            cause: sending.cause
           })
         )
-        .pipe(
-          Effect.andThen(
-            Effect.fail(
-              new OutcomeUnknown({
-                server: core.server,
-                method: call.method,
-                tool: call.tool,
-                requestId: ticket.requestId,
-                generation,
-                era: session.info.era,
-                elapsed: Duration.millis(clock.currentTimeMillisUnsafe() - call.startedAt),
-                cause
-              })
-            )
-          )
-        )
+      )
     )
   }
 
@@ -303,6 +324,5 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
   return { request, awaitSession }
 }
 
-/** Whether the call may have had an effect that its caller must hear of. */
-const mayHaveActed = <Method extends string>(call: Call<Method>): boolean =>
-  call.delivery === "Unknown" && !ReplayPolicy.isSafeMethod(call.method)
+const isToolList = (result: unknown): result is ListToolsResult =>
+  Predicate.hasProperty(result, "tools") && Array.isArray(result.tools)

@@ -8,7 +8,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
-import { type ConnectionError, InternalError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
+import { type ConnectionError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import type { Heartbeat } from "../../Heartbeat.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
@@ -38,7 +38,7 @@ export const run = <R>(core: Core.Core, scopes: SessionScopes, options: Options<
       supervise(core, scopes, options).pipe(
         Effect.catchCauseIf(
           (cause) => !Cause.hasInterruptsOnly(cause),
-          (cause) => giveUp(core, internalError(core, "supervisor", cause)).pipe(Effect.andThen(scopes.retireAll))
+          (cause) => giveUp(core, core.defect("supervisor", cause)).pipe(Effect.andThen(scopes.retireAll))
         ),
         Effect.andThen(untilRequested(core))
       ),
@@ -64,6 +64,7 @@ const supervise = Effect.fnUntraced(function* <R>(core: Core.Core, scopes: Sessi
       setback = yield* untilLost(core, opened.published)
       const proven =
         (yield* Clock.currentTimeMillis) - opened.published.openedAt >= Duration.toMillis(options.stableAfter)
+      opened.published.loss = setback.error
       // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile.
       yield* core.emit(
         (at) => ConnectionEvent.SessionLost({ at, generation, error: setback.error, proven }),
@@ -94,7 +95,8 @@ const supervise = Effect.fnUntraced(function* <R>(core: Core.Core, scopes: Sessi
 
     const next = { attempt, error: setback.error, delayMillis: delay.value, dueAt: now + delay.value }
     yield* core.emit((at) => ConnectionEvent.AttemptScheduled({ at, ...next }))
-    if (delay.value > 0) yield* Effect.raceFirst(Effect.sleep(delay.value), untilRequested(core))
+    if (delay.value === Number.POSITIVE_INFINITY) yield* untilRequested(core)
+    else if (delay.value > 0) yield* Effect.raceFirst(Effect.sleep(delay.value), untilRequested(core))
   }
 })
 
@@ -143,7 +145,7 @@ const open = <R>(
       yield* scopes.retire(scope)
       return {
         _tag: "NotOpened",
-        error: Option.getOrElse(Cause.findErrorOption(exit.cause), () => internalError(core, "transport", exit.cause))
+        error: Option.getOrElse(Cause.findErrorOption(exit.cause), () => core.defect("transport", exit.cause))
       } as const
     })
   )
@@ -162,7 +164,7 @@ const watch = (
         Effect.map(Liveness.untilDead(session, heartbeat), (reason) => core.error(reason, stderrTail()))
       )
   ).pipe(
-    Effect.catchCause((cause) => Effect.succeed(internalError(core, "transport", cause))),
+    Effect.catchCause((cause) => Effect.succeed(core.defect("transport", cause))),
     Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
     Effect.asVoid
   )
@@ -222,6 +224,3 @@ const giveUp = (core: Core.Core, error: ConnectionError): Effect.Effect<void> =>
     ),
     Effect.logError("mcp connection failed for good", { reason: error.reason._tag, error: error.message })
   )
-
-const internalError = (core: Core.Core, where: string, cause: Cause.Cause<unknown>): ConnectionError =>
-  core.error(new InternalError({ where, cause: Cause.squash(cause) }))

@@ -1,40 +1,61 @@
 /** What one session has told about its tools. */
 import type { ListToolsResult, ToolAnnotations } from "@modelcontextprotocol/client"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Semaphore from "effect/Semaphore"
+import type { SessionFailure } from "../../McpSession.ts"
+import type { RequestTimeout } from "../../RequestError.ts"
+
+export type ListFailure = SessionFailure | RequestTimeout
 
 export interface ToolCatalog {
   readonly remember: (result: ListToolsResult) => void
   /** The tool's annotations as last listed; `None` when nothing was listed yet. */
   readonly annotations: (tool: string) => Option.Option<ToolAnnotations | undefined>
-  /** The tool's annotations, listing the tools with `list` if that was not done yet: once, however many ask. */
-  readonly ask: <E>(
+  /**
+   * The tool's annotations, listing the tools with `list` if that was not done yet: once, however many ask at a time, and
+   * whoever of them leaves meanwhile. `list` must end by itself.
+   */
+  readonly ask: (
     tool: string,
-    list: Effect.Effect<ListToolsResult, E>
-  ) => Effect.Effect<ToolAnnotations | undefined, E>
+    list: Effect.Effect<ListToolsResult, ListFailure>
+  ) => Effect.Effect<ToolAnnotations | undefined, ListFailure>
 }
 
 export const make = (): ToolCatalog => {
-  const listing = Semaphore.makeUnsafe(1)
   let known: ReadonlyMap<string, ToolAnnotations | undefined> | undefined = undefined
+  let listing: Deferred.Deferred<ListToolsResult, ListFailure> | undefined = undefined
 
-  const catalog: ToolCatalog = {
-    remember: ({ tools }) => {
-      known = new Map(tools.map((tool) => [tool.name, tool.annotations]))
-    },
+  const remember: ToolCatalog["remember"] = ({ tools }) => {
+    known = new Map(tools.map((tool) => [tool.name, tool.annotations]))
+  }
+
+  const listOnce = (list: Effect.Effect<ListToolsResult, ListFailure>): Effect.Effect<ListToolsResult, ListFailure> =>
+    Effect.suspend(() => {
+      if (listing !== undefined) return Deferred.await(listing)
+      const mine = Deferred.makeUnsafe<ListToolsResult, ListFailure>()
+      listing = mine
+      return list.pipe(
+        Effect.tap((result) => Effect.sync(() => remember(result))),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            listing = undefined
+            Deferred.doneUnsafe(mine, exit)
+          })
+        ),
+        Effect.forkDetach({ startImmediately: true }),
+        Effect.andThen(Deferred.await(mine))
+      )
+    })
+
+  return {
+    remember,
     annotations: (tool) => (known === undefined ? Option.none() : Option.some(known.get(tool))),
     ask: (tool, list) =>
       Effect.suspend(() =>
-        Option.match(catalog.annotations(tool), {
-          onSome: Effect.succeed,
-          onNone: () =>
-            Effect.map(list, (result) => {
-              catalog.remember(result)
-              return known?.get(tool)
-            })
-        })
-      ).pipe(listing.withPermits(1))
+        known === undefined
+          ? Effect.map(listOnce(list), ({ tools }) => tools.find(({ name }) => name === tool)?.annotations)
+          : Effect.succeed(known.get(tool))
+      )
   }
-  return catalog
 }

@@ -31,13 +31,13 @@ export interface Snapshot {
 }
 
 /**
- * What the supervisor is told. `seen` is the generation, and `attempt` the number of the attempt, that the sender knew, so that
- * a stale message can be told apart: a thousand callers who ask for a reconnect at once get one.
+ * What the supervisor is told. `seen` is the generation and `phase` the phase that the sender knew, so that a stale message can be
+ * told apart: a thousand callers who ask for a reconnect at once get one, and who asks while an attempt runs shares its end.
  */
 export type Signal = Data.TaggedEnum<{
   Start: {}
   LossReported: { readonly seen: number; readonly error: ConnectionError }
-  ReconnectRequested: { readonly seen: number; readonly attempt: number }
+  ReconnectRequested: { readonly seen: number; readonly phase: number }
 }>
 export const { Start, LossReported, ReconnectRequested } = Data.taggedEnum<Signal>()
 
@@ -49,8 +49,8 @@ export interface Core {
   readonly mailbox: Queue.Queue<Signal>
   /** The number of the last session that was published; 0 before the first. */
   readonly generation: Ref.Ref<number>
-  /** How many attempts were started, over all. */
-  readonly attempts: Ref.Ref<number>
+  /** Changes whenever an attempt starts or ends. */
+  readonly phase: Ref.Ref<number>
   /** Applies an event: one `Ref` write of state and session, then the streams. Only the supervisor changes the session. */
   readonly emit: (
     event: (at: number) => ConnectionEvent.ConnectionEvent,
@@ -76,7 +76,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
   yield* PubSub.publish(states, ConnectionState.initial)
   const mailbox = yield* Queue.unbounded<Signal>()
   const generation = yield* Ref.make(0)
-  const attempts = yield* Ref.make(0)
+  const phase = yield* Ref.make(0)
   let turn = Deferred.makeUnsafe<void>()
 
   const core: Core = {
@@ -86,7 +86,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
     events,
     mailbox,
     generation,
-    attempts,
+    phase,
     emit: (makeEvent, publish = (current) => current) =>
       Effect.gen(function* () {
         const event = makeEvent(yield* Clock.currentTimeMillis)

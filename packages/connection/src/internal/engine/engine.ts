@@ -66,7 +66,7 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
     awaitReady: ready(0),
     reconnect: Effect.suspend(() => {
       const seen = Ref.getUnsafe(core.generation)
-      Queue.offerUnsafe(core.mailbox, Core.ReconnectRequested({ seen, attempt: Ref.getUnsafe(core.attempts) }))
+      Queue.offerUnsafe(core.mailbox, Core.ReconnectRequested({ seen, phase: Ref.getUnsafe(core.phase) }))
       return ready(seen, Ref.getUnsafe(core.snapshot).state)
     })
   }

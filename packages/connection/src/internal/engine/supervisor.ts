@@ -53,9 +53,10 @@ const supervise = Effect.fnUntraced(function* <R>(core: Core.Core, scopes: Sessi
 
   while (true) {
     const current = attempt
-    yield* Ref.update(core.attempts, (n) => n + 1)
+    yield* nextPhase(core)
     yield* core.emit((at) => ConnectionEvent.AttemptStarted({ at, attempt: current }))
     const opened = yield* open(core, scopes, options)
+    yield* nextPhase(core)
 
     let setback: Setback
     if (opened._tag === "Opened") {
@@ -208,10 +209,12 @@ const untilStart = (core: Core.Core): Effect.Effect<void> =>
     signal._tag === "LossReported" ? untilStart(core) : Effect.void
   )
 
-/** Waits until somebody asks for a session now, having seen the last attempt begin. */
+const nextPhase = (core: Core.Core): Effect.Effect<void> => Ref.update(core.phase, (phase) => phase + 1)
+
+/** Waits until somebody asks for a session now, knowing that there is none. */
 const untilRequested = (core: Core.Core): Effect.Effect<void> =>
   Effect.flatMap(Queue.take(core.mailbox), (signal) =>
-    signal._tag === "ReconnectRequested" && signal.attempt === Ref.getUnsafe(core.attempts)
+    signal._tag === "ReconnectRequested" && signal.phase === Ref.getUnsafe(core.phase)
       ? Effect.void
       : untilRequested(core)
   )

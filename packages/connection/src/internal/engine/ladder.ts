@@ -9,14 +9,19 @@ import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
 
 export interface Ladder {
   /** The delay before the next attempt, in milliseconds, or `None` when there shall be none. */
-  readonly next: (now: number, error: ConnectionError) => Effect.Effect<Option.Option<number>>
+  readonly next: (now: number, error: ConnectionError) => Effect.Effect<Option.Option<number>, ConnectionError>
   /** Back to the first rung: a `Schedule` does not reset by itself. */
-  readonly reset: Effect.Effect<void>
+  readonly reset: Effect.Effect<void, ConnectionError>
 }
 
-export const make = Effect.fnUntraced(function* (policy: ReconnectPolicy) {
+/** `broken` says what a defect of the policy, which is the user's, is called. */
+export const make = Effect.fnUntraced(function* (
+  policy: ReconnectPolicy,
+  broken: (defect: unknown) => ConnectionError
+) {
+  const guarded = <A>(effect: Effect.Effect<A>) => Effect.catchDefect(effect, (defect) => Effect.fail(broken(defect)))
   const fresh = Schedule.toStep(policy)
-  let step = yield* fresh
+  let step = yield* guarded(fresh)
   let malformed = 0
 
   const ladder: Ladder = {
@@ -24,14 +29,16 @@ export const make = Effect.fnUntraced(function* (policy: ReconnectPolicy) {
       Effect.suspend(() => {
         malformed = error.reason._tag === "MalformedResponse" ? malformed + 1 : 0
         if (!error.isRetryable || malformed > maxMalformed) return Effect.succeedNone
-        return step(now, error).pipe(
-          Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),
-          Pull.catchDone(() => Effect.succeedNone)
+        return guarded(
+          Effect.suspend(() => step(now, error)).pipe(
+            Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),
+            Pull.catchDone(() => Effect.succeedNone)
+          )
         )
       }),
     reset: Effect.suspend(() => {
       malformed = 0
-      return Effect.map(fresh, (first) => {
+      return Effect.map(guarded(fresh), (first) => {
         step = first
       })
     })

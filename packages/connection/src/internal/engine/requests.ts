@@ -1,12 +1,10 @@
 /** The path of a request: to the current session, or to the next one, and again or not when the session is lost. */
-import type { ListToolsResult } from "@modelcontextprotocol/client"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import type { ConnectionError } from "../../ConnectionError.ts"
@@ -117,23 +115,26 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
     )
   }
 
-  /** What the session says. A defect of a transport is a failure of the session, or its caller would get no typed answer. */
   const answer = <Method extends string>(
     call: Call<Method>,
     published: Core.Published,
     ticket: RequestTicket<Method>
   ): Effect.Effect<ResultOf<Method>, SessionFailure> => {
-    const answered = Effect.catchDefect(
+    const answered = ask(published, ticket)
+    return call.method === "tools/list" && call.params === undefined
+      ? Effect.tap(answered, (result) => Effect.sync(() => published.tools.remember(result)))
+      : answered
+  }
+
+  /** What the session says. A defect of a transport is a failure of the session, or its caller would get no typed answer. */
+  const ask = <Method extends string>(
+    published: Core.Published,
+    ticket: RequestTicket<Method>
+  ): Effect.Effect<ResultOf<Method>, SessionFailure> =>
+    Effect.catchDefect(
       Effect.suspend(() => published.session.request(ticket)),
       (defect) => Effect.fail(core.defect("transport", Cause.die(defect)))
     )
-    if (call.method !== "tools/list" || call.params !== undefined) return answered
-    return Effect.tap(answered, (result) =>
-      Effect.sync(() => {
-        if (isToolList(result)) published.tools.remember(result)
-      })
-    )
-  }
 
   /** The session failed under the request: report it, then send again on the next one, or say what is known. */
   const recover = <Method extends string>(
@@ -198,7 +199,7 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
   ): Effect.Effect<Core.Published | undefined, ConnectionUnavailable | ConnectionClosed> =>
     Effect.flatMap(awaitSessionFor(call, after), (next) => {
       if (verdict === "Replay" || call.tool === undefined) return Effect.succeed(next)
-      return next.tools.ask(call.tool, listTools(call, next)).pipe(
+      return listTools(call, next).pipe(
         Effect.map((annotations) => (ReplayPolicy.isSafeTool(annotations) ? next : undefined)),
         Effect.catch((failure) => {
           if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
@@ -208,12 +209,15 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
       )
     })
 
+  /** Shared by whoever asks meanwhile, so it is no caller's own; each waits for it no longer than for its own answer. */
   const listTools = <Method extends string>(call: Call<Method>, published: Core.Published) => {
     const ticket = new RequestTicket("tools/list", undefined)
-    return Effect.timeoutOrElse(published.session.request(ticket), {
-      duration: call.options.timeout,
-      orElse: (): Effect.Effect<never, SessionFailure | RequestTimeout> => Effect.fail(timedOut(call, ticket))
-    })
+    return published.tools.ask(call.tool ?? "", ask(published, ticket)).pipe(
+      Effect.timeoutOrElse({
+        duration: call.options.timeout,
+        orElse: () => Effect.fail(timedOut(call, ticket))
+      })
+    )
   }
 
   const fail = <Method extends string>(
@@ -323,6 +327,3 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
 
   return { request, awaitSession }
 }
-
-const isToolList = (result: unknown): result is ListToolsResult =>
-  Predicate.hasProperty(result, "tools") && Array.isArray(result.tools)

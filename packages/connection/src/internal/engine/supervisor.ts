@@ -36,70 +36,77 @@ export const run = <R>(core: Core.Core, scopes: SessionScopes, options: Options<
     options.eager ? Effect.void : untilStart(core),
     Effect.forever(
       supervise(core, scopes, options).pipe(
-        Effect.catchCauseIf(
-          (cause) => !Cause.hasInterruptsOnly(cause),
-          (cause) => giveUp(core, core.defect("supervisor", cause)).pipe(Effect.andThen(scopes.retireAll))
-        ),
+        Effect.catchDefect((defect) => Effect.succeed(core.defect("supervisor", Cause.die(defect)))),
+        Effect.flatMap((error) => giveUp(core, error)),
+        Effect.andThen(scopes.retireAll),
         Effect.andThen(untilRequested(core))
       ),
       { disableYield: true }
     )
   ).pipe(Effect.annotateLogs({ server: core.server }))
 
-/** Returns when the connection is `Failed`. */
-const supervise = Effect.fnUntraced(function* <R>(core: Core.Core, scopes: SessionScopes, options: Options<R>) {
-  const ladder = yield* Ladder.make(options.policy)
-  let attempt = 1
+/** Returns when the connection has to give up, and says why. */
+const supervise = Effect.fnUntraced(
+  function* <R>(
+    core: Core.Core,
+    scopes: SessionScopes,
+    options: Options<R>
+  ): Effect.fn.Return<ConnectionError, ConnectionError, R> {
+    const ladder = yield* Ladder.make(options.policy, (defect) => core.defect("policy", Cause.die(defect)))
+    let attempt = 1
 
-  while (true) {
-    const current = attempt
-    yield* nextPhase(core)
-    yield* core.emit((at) => ConnectionEvent.AttemptStarted({ at, attempt: current }))
-    const opened = yield* open(core, scopes, options)
-    yield* nextPhase(core)
+    while (true) {
+      const current = attempt
+      yield* nextPhase(core)
+      yield* core.emit((at) => ConnectionEvent.AttemptStarted({ at, attempt: current }))
+      const opened = yield* open(core, scopes, options)
+      yield* nextPhase(core)
 
-    let setback: Setback
-    if (opened._tag === "Opened") {
-      const { generation } = opened.published
-      yield* publish(core, opened.published)
-      setback = yield* untilLost(core, opened.published)
-      const proven =
-        (yield* Clock.currentTimeMillis) - opened.published.openedAt >= Duration.toMillis(options.stableAfter)
-      opened.published.loss = setback.error
-      // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile.
-      yield* core.emit(
-        (at) => ConnectionEvent.SessionLost({ at, generation, error: setback.error, proven }),
-        () => undefined
-      )
-      yield* Effect.logWarning("mcp session lost", {
-        generation,
-        reason: setback.error.reason._tag,
-        error: setback.error.message
-      })
-      yield* scopes.retire(opened.scope)
-      if (proven) yield* ladder.reset
-      attempt = 1
-    } else {
-      setback = opened
-      yield* core.emit((at) => ConnectionEvent.AttemptFailed({ at, attempt: current, error: opened.error }))
-      yield* Effect.logWarning("mcp connection attempt failed", {
-        attempt,
-        reason: setback.error.reason._tag,
-        error: setback.error.message
-      })
-      attempt += 1
+      let setback: Setback
+      if (opened._tag === "Opened") {
+        const { generation } = opened.published
+        yield* publish(core, opened.published)
+        setback = yield* untilLost(core, opened.published)
+        const proven =
+          (yield* Clock.currentTimeMillis) - opened.published.openedAt >= Duration.toMillis(options.stableAfter)
+        opened.published.loss = setback.error
+        // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile.
+        yield* core.emit(
+          (at) => ConnectionEvent.SessionLost({ at, generation, error: setback.error, proven }),
+          () => undefined
+        )
+        yield* Effect.logWarning("mcp session lost", {
+          generation,
+          reason: setback.error.reason._tag,
+          error: setback.error.message
+        })
+        yield* scopes.retire(opened.scope)
+        if (proven) yield* ladder.reset
+        attempt = 1
+      } else {
+        setback = opened
+        yield* core.emit((at) => ConnectionEvent.AttemptFailed({ at, attempt: current, error: opened.error }))
+        yield* Effect.logWarning("mcp connection attempt failed", {
+          attempt,
+          reason: setback.error.reason._tag,
+          error: setback.error.message
+        })
+        attempt += 1
+      }
+
+      const now = yield* Clock.currentTimeMillis
+      const delay = setback._tag === "Requested" ? Option.some(0) : yield* ladder.next(now, setback.error)
+      if (Option.isNone(delay)) return setback.error
+
+      const next = { attempt, error: setback.error, delayMillis: delay.value, dueAt: now + delay.value }
+      yield* core.emit((at) => ConnectionEvent.AttemptScheduled({ at, ...next }))
+      if (delay.value === Number.POSITIVE_INFINITY) yield* untilRequested(core)
+      else if (delay.value > 0) yield* Effect.raceFirst(Effect.sleep(delay.value), untilRequested(core))
     }
-
-    const now = yield* Clock.currentTimeMillis
-    const delay = setback._tag === "Requested" ? Option.some(0) : yield* ladder.next(now, setback.error)
-    if (Option.isNone(delay)) return yield* giveUp(core, setback.error)
-
-    const next = { attempt, error: setback.error, delayMillis: delay.value, dueAt: now + delay.value }
-    yield* core.emit((at) => ConnectionEvent.AttemptScheduled({ at, ...next }))
-    if (delay.value === Number.POSITIVE_INFINITY) yield* untilRequested(core)
-    else if (delay.value > 0) yield* Effect.raceFirst(Effect.sleep(delay.value), untilRequested(core))
-  }
-})
+  },
+  // A policy that broke its own rules is a reason to give up like another.
+  Effect.catch((error) => Effect.succeed(error))
+)
 
 /** Why there is no session: it was lost, could not be opened, or somebody asked for a new one. */
 type Setback =

@@ -30,7 +30,7 @@ const requestFields = {
 }
 
 /**
- * There was no session to send the request on. It has certainly not run.
+ * There was no session to send the request on. It has had no effect: it was not sent, was refused, or only reads.
  *
  * `because` says why the caller did not wait (longer): `Failed` (the connection gave up), `WaitElapsed` (no session within
  * `wait`), `NotWaiting` (`wait: "none"`), `TooManyWaiting` (more than `maxWaiting` callers), `NotReplayed` (it failed unsent or

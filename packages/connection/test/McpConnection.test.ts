@@ -388,17 +388,18 @@ describe("closing", () => {
           fibers -= 1
         }
       })
-      for (const end of ["ready", "sleeping", "hanging", "failed"] as const) {
+      for (const end of ["ready", "untold", "sleeping", "hanging", "failed"] as const) {
         const simulation = new Simulation({
           open: (n) =>
-            n === 1 || end === "ready"
+            n === 1 || end === "ready" || end === "untold"
               ? Effect.void
               : end === "sleeping"
                 ? Effect.fail(exited)
                 : end === "failed"
                   ? Effect.fail(unauthorized)
                   : Effect.never,
-          handle: (call) => (call.tool === "hang" ? Effect.never : call.run)
+          handle: (call) => (call.tool === "hang" ? Effect.never : call.run),
+          lost: (session) => (end === "untold" ? Effect.never : session.lost)
         })
         const before = fibers
         yield* Effect.gen(function* () {

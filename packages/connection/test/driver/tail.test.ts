@@ -1,4 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import { setImmediate } from "node:timers/promises"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import * as Tail from "../../src/internal/driver/tail.ts"
 
 const tailOf = (maxBytes: number, ...chunks: ReadonlyArray<string>): string | undefined => {
@@ -40,6 +43,21 @@ describe("tail", () => {
       assert.isTrue(kept !== "" && text.endsWith(kept))
       assert.isTrue(text.endsWith(`\n${kept}`), "it begins with a whole line")
     }
+  })
+
+  it("lets go of the chunks that it dropped", async () => {
+    setFlagsFromString("--expose-gc")
+    const collectGarbage = runInNewContext("gc") as () => void
+    const tail = Tail.make(64 * 1024)
+    const chunks = Array.from({ length: 100 }, () => {
+      const chunk = Buffer.alloc(64 * 1024, "x")
+      tail.push(chunk)
+      return new WeakRef(chunk)
+    })
+    await setImmediate()
+    collectGarbage()
+    assert.isAtMost(chunks.filter((chunk) => chunk.deref() !== undefined).length, 2)
+    assert.lengthOf(tail.text() ?? "", 64 * 1024)
   })
 
   it("can be read, and goes on", () => {

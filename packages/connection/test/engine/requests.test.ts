@@ -562,7 +562,12 @@ describe("a tool call that may have run", () => {
     Effect.gen(function* () {
       const simulation = new Simulation({
         tools: () => [tool("a", { readOnlyHint: true })],
-        handle: (call) => (call.tool !== undefined && call.generation === 1 ? Effect.never : call.run)
+        handle: (call) =>
+          call.tool === undefined
+            ? Effect.andThen(Effect.sleep("1 second"), call.run)
+            : call.generation === 1
+              ? Effect.never
+              : call.run
       })
       const connection = yield* connect(simulation)
       const calls = yield* Effect.forEach(Array.from({ length: 100 }), () =>
@@ -570,7 +575,7 @@ describe("a tool call that may have run", () => {
       )
       yield* settle
       yield* simulation.current.lose()
-      yield* advance("1 second")
+      yield* advance("2 seconds")
       for (const result of yield* Fiber.joinAll(calls)) assert.deepStrictEqual(result, text("a on 2"))
       assert.deepStrictEqual(simulation.generationsOf("tools/list"), [2])
     })

@@ -28,7 +28,7 @@ const warmUp = 10
 
 describe("reconnecting 200 times", () => {
   scenario(
-    "by request and by kill in turn keeps no file descriptor, listener, handle or process",
+    "by request and by kill in turn keeps no file descriptor, listener, handle, process or session",
     (rig) =>
       Effect.gen(function* () {
         const connection = yield* rig.connect()

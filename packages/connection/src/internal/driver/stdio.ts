@@ -196,8 +196,9 @@ const verdict = (
     const first = yield* Effect.raceFirst(exit, Deferred.await(broken))
     if (first._tag === "MalformedResponse") return first
     const end = first._tag === "ProcessExited" ? Option.some(first) : yield* Effect.timeoutOption(exit, exitGrace)
+    if (Option.isNone(end)) return first
     yield* drained
-    return Option.getOrElse(end, () => first)
+    return end.value
   })
 
 /** stdin EOF → grace → SIGTERM to the group → grace → SIGKILL to the group, awaited (MCP 2025-11-25, Lifecycle, Shutdown). */

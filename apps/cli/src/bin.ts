@@ -7,7 +7,9 @@ import { run } from "./cli.ts"
 
 // Whoever reads us has seen enough (`| head`): end as if told to, so that no server is left behind.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.emit("SIGTERM", "SIGTERM")
+  // Nothing can be told any more, whatever the reason; but a full disk is no reader who has left.
+  if (error.code !== "EPIPE") process.exitCode = 1
+  process.emit("SIGTERM", "SIGTERM")
 })
 
 run(process.argv.slice(2)).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

@@ -34,7 +34,7 @@ import type { SessionInfo } from "./McpSession.ts"
 export type ConnectionState = Data.TaggedEnum<{
   /** Nothing was tried yet: `start: "lazy"`. */
   Idle: {}
-  /** There was no session yet. `attempt` counts from 1; `cause` is why the last attempt failed. */
+  /** There was no session yet, or none is known of any more. `attempt` counts from 1; `cause` is why the last attempt failed. */
   Connecting: {
     readonly attempt: number
     readonly cause: ConnectionError | undefined
@@ -56,8 +56,8 @@ export type ConnectionState = Data.TaggedEnum<{
     /** When the attempt is due; `undefined` while it runs. */
     readonly nextAttemptAt: number | undefined
   }
-  /** Given up: reconnecting cannot help, or the policy ended. */
-  Failed: { readonly error: ConnectionError }
+  /** Given up: reconnecting cannot help, or the policy ended. `lostAt` is when the last session was lost, if there was one. */
+  Failed: { readonly error: ConnectionError; readonly lostAt: number | undefined }
   /** The scope is closed. */
   Closed: {}
 }>
@@ -100,8 +100,10 @@ export const transition = (state: ConnectionState, event: ConnectionEvent): Conn
   if (state._tag === "Closed") return state
   switch (event._tag) {
     case "AttemptStarted":
-      return state._tag === "Reconnecting"
-        ? Reconnecting({ ...state, attempt: event.attempt, nextAttemptAt: undefined })
+      if (state._tag === "Reconnecting")
+        return Reconnecting({ ...state, attempt: event.attempt, nextAttemptAt: undefined })
+      return state._tag === "Failed" && state.lostAt !== undefined
+        ? Reconnecting({ attempt: event.attempt, cause: state.error, lostAt: state.lostAt, nextAttemptAt: undefined })
         : Connecting({ attempt: event.attempt, cause: causeOf(state), nextAttemptAt: undefined })
     case "SessionReady":
       return Ready({ generation: event.generation, since: event.at, server: event.server })
@@ -114,7 +116,10 @@ export const transition = (state: ConnectionState, event: ConnectionEvent): Conn
         ? Reconnecting({ ...state, attempt: event.attempt, cause: event.error, nextAttemptAt: event.dueAt })
         : Connecting({ attempt: event.attempt, cause: event.error, nextAttemptAt: event.dueAt })
     case "GaveUp":
-      return Failed({ error: event.error })
+      return Failed({
+        error: event.error,
+        lostAt: state._tag === "Reconnecting" || state._tag === "Failed" ? state.lostAt : undefined
+      })
     case "Closed":
       return closed
     case "AttemptFailed":

@@ -73,8 +73,7 @@ export interface Shape {
    */
   readonly request: <const Method extends string>(
     method: Method,
-    params?: ParamsOf<Method>,
-    options?: RequestOptions
+    ...args: RequestArguments<Method>
   ) => Effect.Effect<ResultOf<Method>, RequestError>
   /** The state now. */
   readonly state: Effect.Effect<ConnectionState>
@@ -90,6 +89,17 @@ export interface Shape {
    */
   readonly reconnect: Effect.Effect<Ready, ConnectionUnavailable | ConnectionClosed>
 }
+
+/**
+ * The parameters of a method, which may be left out only where the method allows it, and the options of the request.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RequestArguments<Method extends string> =
+  undefined extends ParamsOf<Method>
+    ? readonly [params?: ParamsOf<Method>, options?: RequestOptions]
+    : readonly [params: ParamsOf<Method>, options?: RequestOptions]
 
 /**
  * The state `Ready`.
@@ -123,7 +133,7 @@ export interface Options<R = never> {
   /**
    * When the first session is opened, and what `make` and `layer` wait for. `"required"` (default): at once, and they return when
    * it serves; they fail when its error is not retryable, when the policy ends, or after `startWithin`. `"background"`: at once,
-   * and they do not wait. `"lazy"`: by the first request.
+   * and they do not wait. `"lazy"`: by the first request, `awaitReady` or `reconnect`.
    */
   readonly start?: "required" | "background" | "lazy" | undefined
   /** How long `start: "required"` waits for the first session. Default: 60 seconds. */
@@ -146,7 +156,10 @@ export interface Options<R = never> {
   readonly replay?: ReplayPolicy | undefined
   /** How often one request is sent again after it was handed over or refused; one that was never sent is not counted. Default: 1. */
   readonly maxReplays?: number | undefined
-  /** How long closing waits for transports to let go. Default: 15 seconds. */
+  /**
+   * How long closing waits for the transport to let go before it abandons it, and with it perhaps a process. Default: as long as
+   * the transport says it can take (stdio: 3 × `closeGrace` + 3 seconds).
+   */
   readonly closeTimeout?: Duration.Input | undefined
 }
 
@@ -179,19 +192,23 @@ export const make: <R = never>(
   const engine = yield* Engine.make(options.transport, decoded)
   const { defaults } = decoded
 
-  const request: Shape["request"] = (method, params, options) =>
+  const send = <const Method extends string>(
+    method: Method,
+    params: ParamsOf<Method> | undefined,
+    options: RequestOptions | undefined
+  ) =>
     options === undefined
       ? engine.request(method, params, defaults)
-      : Effect.flatMap(EngineOptions.decodeRequest(options, defaults, engine.name, method), (decoded) =>
+      : Effect.flatMap(EngineOptions.decodeRequest(options, defaults, engine.name, method, params), (decoded) =>
           engine.request(method, params, decoded)
         )
 
   return McpConnection.of({
     name: engine.name,
-    request,
-    callTool: (params, options) => request("tools/call", params, options),
-    listTools: (options) => Effect.map(request("tools/list", undefined, options), (result) => result.tools),
-    ping: (options) => Effect.asVoid(request("ping", undefined, options)),
+    request: (method, ...[params, options]) => send(method, params, options),
+    callTool: (params, options) => send("tools/call", params, options),
+    listTools: (options) => Effect.map(send("tools/list", undefined, options), (result) => result.tools),
+    ping: (options) => Effect.asVoid(send("ping", undefined, options)),
     state: engine.state,
     changes: engine.changes,
     events: engine.events,

@@ -82,8 +82,10 @@ export type SessionFailure = ConnectionError | ServerRejected | InvalidResult | 
  * What a driver owes the engine:
  *
  * - `request` settles for every ticket: when the session is lost or its scope closes, what is pending fails with a
- *   `ConnectionError`. Interrupting it cancels the request, and a request that was not sent yet is never sent after that.
- * - `tools/list` without a cursor returns all pages; `ping` proves life in either era.
+ *   `ConnectionError`. Interrupting it cancels the request.
+ * - A request that was not sent when it failed, or was interrupted, is never sent after that: its caller may send it elsewhere.
+ * - `tools/list` without parameters returns all pages; `ping` proves life in either era.
+ * - Whatever comes from the server, an answer above all, shows in `lastActivity`.
  * - `lost` completes exactly once, with the best explanation there is.
  *
  * @category models

@@ -44,6 +44,11 @@ export interface McpTransport<out R = never> {
   readonly label: string
   /** Checks the transport's own options, before anything is opened. */
   readonly validate: Effect.Effect<void, InvalidOptions>
+  /**
+   * How long closing one of its sessions can take when everything resists. A connection waits that long by default. Default: 15
+   * seconds.
+   */
+  readonly closeWithin?: (() => Duration.Duration) | undefined
   /** Opens one session: connects and shakes hands. What it acquires belongs to the `Scope`. */
   readonly open: (context: OpenContext) => Effect.Effect<McpSession, ConnectionError, R | Scope.Scope>
 }
@@ -55,7 +60,7 @@ export interface McpTransport<out R = never> {
  * @since 0.1.0
  */
 export interface StdioOptions {
-  /** The command to run, without a shell. */
+  /** The command to run, without a shell: on Windows, a `.cmd` like `npx` takes `command: "cmd", args: ["/c", "npx", …]`. */
   readonly command: string
   /** Its arguments. Default: none. What is `Redacted`, here or in `env`, is kept out of errors and logs even
    * where the server prints it. */
@@ -67,7 +72,7 @@ export interface StdioOptions {
   readonly env?: Readonly<Record<string, string | Redacted.Redacted<string>>> | undefined
   /** The working directory. Default: this process's. */
   readonly cwd?: string | undefined
-  /** The largest message the server may send, in bytes. Default: 64 MiB. */
+  /** The largest message the server may send, in bytes; at most what a string can hold (512 MiB). Default: 64 MiB. */
   readonly maxMessageBytes?: number | undefined
   /** How long the server gets to leave after its stdin is closed, and again after SIGTERM. Default: 2 seconds each. */
   readonly closeGrace?: Duration.Input | undefined
@@ -78,7 +83,7 @@ export interface StdioOptions {
  * (MCP 2025-11-25, Transports, stdio).
  *
  * Each session is a process group of its own. Closing it ends its stdin, waits `closeGrace`, sends SIGTERM to the group, waits
- * again, sends SIGKILL to the group, and waits for the end: nothing of the tree survives. stderr is always drained; the last
+ * again, sends SIGKILL to the group, and waits for the end: nothing of the group survives. stderr is always drained; the last
  * 64 KiB are kept for errors, and each line goes to the log at level Debug.
  *
  * @example

@@ -30,11 +30,12 @@ const requestFields = {
 }
 
 /**
- * There was no session to send the request on. It has had no effect: it was not sent, was refused, or only reads.
+ * There was no session to send the request on (again). `delivery` says how far it got: `Unknown` only where running twice does no
+ * harm, as with lists and reads.
  *
  * `because` says why the caller did not wait (longer): `Failed` (the connection gave up), `WaitElapsed` (no session within
- * `wait`), `NotWaiting` (`wait: "none"`), `TooManyWaiting` (more than `maxWaiting` callers), `NotReplayed` (it failed unsent or
- * refused, and may not be sent again).
+ * `wait`), `NotWaiting` (`wait: "none"`), `TooManyWaiting` (more than `maxWaiting` callers), `NotReplayed` (it failed with its
+ * session, and may not be sent again, or not once more).
  *
  * @category errors
  * @since 0.1.0
@@ -46,6 +47,7 @@ export class ConnectionUnavailable extends Schema.TaggedError<ConnectionUnavaila
     because: Schema.Literals(["Failed", "WaitElapsed", "NotWaiting", "TooManyWaiting", "NotReplayed"]),
     /** The tag of the connection's state at that moment. */
     state: Schema.String,
+    delivery: Delivery,
     cause: Schema.optional(ConnectionError),
     /** When the next attempt is due, in milliseconds since the epoch; `Infinity` when the policy waits without end. */
     retryAt: Schema.optional(Schema.Number)
@@ -53,7 +55,7 @@ export class ConnectionUnavailable extends Schema.TaggedError<ConnectionUnavaila
 ) {
   override get message(): string {
     const cause = this.cause === undefined ? "" : `: ${this.cause.message}`
-    return `${this.server}: no session (${this.because}, state ${this.state})${cause}`
+    return `${this.server}: no session (${this.because}, state ${this.state}, delivery: ${this.delivery})${cause}`
   }
 }
 
@@ -116,7 +118,8 @@ export class ServerRejected extends Schema.TaggedError<ServerRejected>(id("Serve
 }
 
 /**
- * The server answered with something that is not a valid result of this request. It has run.
+ * The server answered with something that is not a valid result of this request, or not one of the tool's output schema. It was
+ * sent, and may have run.
  *
  * @category errors
  * @since 0.1.0
@@ -131,7 +134,8 @@ export class InvalidResult extends Schema.TaggedError<InvalidResult>(id("Invalid
 }
 
 /**
- * The request could not be put into a message: circular arguments, a `BigInt`, an option out of range. Nothing was sent.
+ * The request could not be made into a message: circular arguments, a `BigInt`, a tool whose output schema is broken, an option
+ * out of range. Nothing was sent.
  *
  * @category errors
  * @since 0.1.0

@@ -78,9 +78,16 @@ describe("ConnectionState.transition", () => {
 
   it("leaves Failed with the next attempt, and remembers why it had failed", () => {
     const failed = fold([eventOf.GaveUp(1, 1)])
-    assert.deepStrictEqual(failed, ConnectionState.Failed({ error: exited }))
+    assert.deepStrictEqual(failed, ConnectionState.Failed({ error: exited, lostAt: undefined }))
     const revived = ConnectionState.transition(failed, eventOf.AttemptStarted(2, 1))
     assert.deepStrictEqual(revived, ConnectionState.Connecting({ attempt: 1, cause: exited, nextAttemptAt: undefined }))
+  })
+
+  it("remembers through Failed when the session was lost, so that the whole outage is told", () => {
+    const failed = fold([eventOf.SessionReady(1, 1), eventOf.SessionLost(2, 1), eventOf.GaveUp(3, 1)])
+    assert.deepStrictEqual(failed, ConnectionState.Failed({ error: exited, lostAt: 2 }))
+    const revived = ConnectionState.transition(failed, eventOf.AttemptStarted(9, 1))
+    assert.deepInclude(revived, { _tag: "Reconnecting", lostAt: 2 })
   })
 
   it("says why and until when there is no session", () => {

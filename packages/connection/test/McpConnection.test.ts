@@ -125,7 +125,10 @@ describe(`start: "background"`, () => {
       const simulation = new Simulation({ open: () => Effect.fail(unauthorized) })
       const connection = yield* McpConnection.make({ transport: simulation.transport, start: "background" })
       yield* settle
-      assert.deepStrictEqual(yield* connection.state, ConnectionState.Failed({ error: unauthorized }))
+      assert.deepStrictEqual(
+        yield* connection.state,
+        ConnectionState.Failed({ error: unauthorized, lostAt: undefined })
+      )
       assert.deepInclude(yield* Effect.flip(connection.awaitReady), { because: "Failed", cause: unauthorized })
     })
   )

@@ -13,10 +13,11 @@ const errors: ReadonlyArray<readonly [error: RequestError.RequestError, message:
       server: "simulated",
       because: "WaitElapsed",
       state: "Reconnecting",
+      delivery: "NotSent",
       cause: exited,
       retryAt: 1234
     }),
-    "simulated: no session (WaitElapsed, state Reconnecting): simulated: the server process exited with code 1"
+    "simulated: no session (WaitElapsed, state Reconnecting, delivery: NotSent): simulated: the server process exited with code 1"
   ],
   [
     new RequestError.OutcomeUnknown({

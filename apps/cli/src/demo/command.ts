@@ -38,6 +38,9 @@ const flags = {
 }
 
 const run = Effect.fnUntraced(function* ({ json }: { readonly json: boolean }) {
+  if (process.platform === "win32") {
+    return yield* new DemoFailed({ description: "the demo kills process groups, which Windows does not have" })
+  }
   const server = yield* findServer
   const headline = `mcp-tether demo: ${serverPackage} ${server.version} over stdio, Node ${process.versions.node}`
   const ok = yield* Effect.gen(function* () {

@@ -39,11 +39,21 @@ export const WaitOption = Schema.declare(
   }
 )
 
-/** A count: a whole number of at least `minimum`. */
-export const CountOption = (minimum: number) =>
-  Schema.declare((u: unknown): u is number => Predicate.isNumber(u) && Number.isSafeInteger(u) && u >= minimum, {
-    expected: `a whole number of at least ${minimum}`
-  })
+/** A duration option that must be more than nothing. */
+export const SpanOption = Schema.declare(
+  (u: unknown): u is Duration.Input =>
+    isDurationInput(u) && Duration.isGreaterThan(Duration.fromInputUnsafe(u), Duration.zero),
+  { expected: `a duration of more than nothing, like "30 seconds"` }
+)
+
+/** A count: a whole number of at least `minimum`, and at most `maximum`. */
+export const CountOption = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) =>
+  Schema.declare(
+    (u: unknown): u is number => Predicate.isNumber(u) && Number.isSafeInteger(u) && u >= minimum && u <= maximum,
+    {
+      expected: `a whole number of at least ${minimum}${maximum === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${maximum}`}`
+    }
+  )
 
 /** A value recognised by a predicate. */
 export const valueOption = <A>(is: (u: unknown) => u is A, expected: string) => Schema.declare(is, { expected })

@@ -71,7 +71,7 @@ describe("the ladder", () => {
       yield* simulation.current.lose(failure(new Reasons.TransportClosed({ description: "EPIPE" })))
       yield* advance("1 hour")
       assert.deepStrictEqual(simulation.attempts, [0, 11_000, 12_000, 13_000])
-      assert.deepStrictEqual(yield* connection.state, { _tag: "Failed", error: exited })
+      assert.deepStrictEqual(yield* connection.state, { _tag: "Failed", error: exited, lostAt: 10_000 })
     })
   )
 

@@ -68,7 +68,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
         const connection = yield* connect(simulation)
         yield* advance("1 hour")
         assert.deepStrictEqual(simulation.attempts, [0])
-        assert.deepStrictEqual(yield* connection.state, { _tag: "Failed", error })
+        assert.deepStrictEqual(yield* connection.state, { _tag: "Failed", error, lostAt: undefined })
         const refused = yield* Effect.flip(connection.callTool({ name: "a" }))
         assert(refused._tag === "ConnectionUnavailable")
         assert.strictEqual(refused.because, "Failed")
@@ -96,7 +96,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
       const connection = yield* connect(simulation)
       yield* advance("1 hour")
       assert.deepStrictEqual(simulation.attempts, [0, 1000, 2000, 3000])
-      assert.deepStrictEqual(yield* connection.state, { _tag: "Failed", error: malformed })
+      assert.deepStrictEqual(yield* connection.state, { _tag: "Failed", error: malformed, lostAt: undefined })
     })
   )
 

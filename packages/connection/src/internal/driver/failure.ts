@@ -11,9 +11,9 @@ import {
 /** Thrown by our transports when a message cannot be serialized. */
 export class Unserializable extends Error {}
 
-/** What became of a request that the SDK rejected; `Disconnected` is for the caller to explain. */
+/** What became of a request that the SDK rejected; `Disconnected` may be one if the session is lost, and else is the SDK's own. */
 export type Rejection =
-  | { readonly _tag: "Disconnected" }
+  | { readonly _tag: "Disconnected"; readonly description: string }
   | { readonly _tag: "Rejected"; readonly code: number; readonly description: string; readonly data: unknown }
   | { readonly _tag: "InvalidResult"; readonly description: string }
   | { readonly _tag: "InvalidRequest"; readonly description: string }
@@ -41,12 +41,12 @@ export const ofRequest = (error: unknown, answered: boolean): Rejection => {
       case SdkErrorCode.CapabilityNotSupported:
         return { _tag: "Rejected", code: methodNotFound, description: error.message, data: undefined }
       default:
-        return { _tag: "Disconnected" }
+        return { _tag: "Disconnected", description: error.message }
     }
   }
   return error instanceof Unserializable
     ? { _tag: "InvalidRequest", description: error.message }
-    : { _tag: "Disconnected" }
+    : { _tag: "Disconnected", description: error instanceof Error ? error.message : String(error) }
 }
 
 /** Explains why the handshake failed while the transport was alive. */

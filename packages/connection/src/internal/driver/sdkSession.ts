@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import { ConnectionError, type Reason, TransportClosed } from "../../ConnectionError.ts"
 import type { McpSession, RequestTicket, ResultOf, SessionFailure, SessionInfo } from "../../McpSession.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
+import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
 
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
@@ -30,8 +31,8 @@ export interface Options {
   /** Waits for the loss of the transport. */
   readonly lost: Effect.Effect<Reason>
   readonly stderrTail: () => string | undefined
-  /** Takes out of what the server says what must not be told. */
-  readonly conceal: (text: string) => string
+  /** Takes out of what the server says what must not be told; `undefined` when there is nothing to hide. */
+  readonly conceal: ((text: string) => string) | undefined
   readonly pid: number | undefined
   /** When the last byte came from the server, in milliseconds since the epoch. */
   readonly lastActivity: () => number
@@ -67,6 +68,8 @@ export const open = Effect.fnUntraced(function* (
   const lost = Deferred.makeUnsafe<ConnectionError>()
   const flights = new Map<string | number, Flight>()
   let loss: ConnectionError | undefined
+  const conceal = options.conceal ?? ((text: string) => text)
+  const concealData = options.conceal === undefined ? (data: unknown) => data : concealedBy(options.conceal)
 
   const explain = (reason: Reason): ConnectionError =>
     new ConnectionError({ server: options.server, reason, stderrTail: options.stderrTail() })
@@ -75,6 +78,8 @@ export const open = Effect.fnUntraced(function* (
   const lose = (reason: Reason): void => {
     if (loss !== undefined) return
     loss = explain(reason)
+    // First nothing can leave any more: whoever is told that its request was not sent may send it again elsewhere.
+    transport.close().catch(() => {})
     transport.onclose?.()
     Deferred.doneUnsafe(lost, Exit.succeed(loss))
   }
@@ -90,6 +95,7 @@ export const open = Effect.fnUntraced(function* (
     })
   )
   yield* options.lost.pipe(
+    Effect.catchDefect(() => Effect.succeed(new TransportClosed({ description: "the transport broke" }))),
     Effect.map((reason) => lose(reason)),
     Effect.forkScoped({ startImmediately: true })
   )
@@ -97,43 +103,30 @@ export const open = Effect.fnUntraced(function* (
   yield* Effect.callback<void, ConnectionError>((resume) => {
     client.connect(transport, { timeout: noSdkTimeout }).then(
       () => resume(Effect.void),
-      (error: unknown) => resume(Effect.fail(loss ?? explain(Failure.ofHandshake(error, options.conceal))))
+      (error: unknown) => resume(Effect.fail(loss ?? explain(Failure.ofHandshake(error, conceal))))
     )
   })
 
   const invalid = (ticket: RequestTicket, description: string) =>
-    new InvalidResult({ server: options.server, method: ticket.method, tool: toolOf(ticket), description })
-
-  const concealData = (data: unknown): unknown => {
-    if (Predicate.isString(data)) return options.conceal(data)
-    if (Array.isArray(data)) return data.map(concealData)
-    return Predicate.isObject(data)
-      ? Object.fromEntries(Object.entries(data).map(([key, value]) => [options.conceal(key), concealData(value)]))
-      : data
-  }
+    new InvalidResult({
+      server: options.server,
+      method: ticket.method,
+      tool: toolOf(ticket.method, ticket.params),
+      description
+    })
 
   const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
-    const request = { server: options.server, method: ticket.method, tool: toolOf(ticket) }
     const rejection = Failure.ofRequest(error, refused)
-    switch (rejection._tag) {
-      case "Disconnected":
-        return (
-          loss ?? explain(new TransportClosed({ description: error instanceof Error ? error.message : String(error) }))
-        )
-      case "Rejected": {
-        const { code, data, description } = rejection
-        return new ServerRejected({
-          ...request,
-          code,
-          description: options.conceal(description),
-          data: concealData(data)
-        })
-      }
-      case "InvalidResult":
-        return invalid(ticket, options.conceal(rejection.description))
-      case "InvalidRequest":
-        return new InvalidRequest({ ...request, description: rejection.description })
+    if (rejection._tag === "Disconnected" && loss !== undefined) return loss
+    const request = { server: options.server, method: ticket.method, tool: toolOf(ticket.method, ticket.params) }
+    const description = conceal(rejection.description)
+    if (rejection._tag === "Rejected") {
+      return new ServerRejected({ ...request, code: rejection.code, description, data: concealData(rejection.data) })
     }
+    // What the SDK finds wrong by itself is no reason to condemn the session.
+    return rejection._tag === "InvalidRequest" || !ticket.sent
+      ? new InvalidRequest({ ...request, description })
+      : new InvalidResult({ ...request, description })
   }
 
   const session: McpSession = {
@@ -187,6 +180,8 @@ const intercept = (transport: Transport, flights: Map<string | number, Flight>):
   transport.send = (message, sendOptions) => {
     const flight = (sendOptions?.onresumptiontoken as Carrier | undefined)?.flight
     if (flight !== undefined && "method" in message && "id" in message) {
+      // A list of many pages is one request to us: only its last page is in flight.
+      if (flight.ticket.requestId !== undefined) flights.delete(flight.ticket.requestId)
       flight.ticket.requestId = message.id
       flights.set(message.id, flight)
     }
@@ -194,7 +189,8 @@ const intercept = (transport: Transport, flights: Map<string | number, Flight>):
   }
   transport.onmessage = (message: JSONRPCMessage) => {
     if ("method" in message || !("id" in message) || message.id === undefined) return
-    const flight = flights.get(message.id)
+    // Some servers answer with the id as a string, and the SDK takes it for the number that it is.
+    const flight = flights.get(message.id) ?? flights.get(Number(message.id))
     if (flight === undefined) return
     if (!isResponse(message)) flight.malformed()
     else if ("error" in message) flight.refused = true
@@ -218,7 +214,11 @@ const dispatch = (client: Client, ticket: RequestTicket, options: RequestOptions
         return client.callTool(params as Parameters<Client["callTool"]>[0], options)
       case "tools/list":
         // Without a cursor the SDK walks all pages, and keeps what it needs to check results against output schemas.
-        if (params === undefined) return client.listTools(undefined, { ...options, cacheMode: "refresh" })
+        if (params === undefined) {
+          // The SDK would say so itself, with a line on stdout.
+          if (client.getServerCapabilities()?.tools === undefined) return Promise.resolve({ tools: [] })
+          return client.listTools(undefined, { ...options, cacheMode: "refresh" })
+        }
         break
       case "ping":
         if (client.getProtocolEra() === "modern") return client.discover(options)
@@ -256,10 +256,22 @@ const unchecked: StandardSchemaV1<unknown, unknown> = {
 const hasTooManyTools = (result: unknown): boolean =>
   Predicate.hasProperty(result, "tools") && Array.isArray(result.tools) && result.tools.length > maxItems
 
-const toolOf = ({ method, params }: RequestTicket): string | undefined =>
-  method === "tools/call" && Predicate.hasProperty(params, "name") && Predicate.isString(params.name)
-    ? params.name
-    : undefined
+/** How deep JSON is gone through; what lies deeper is hidden whole. */
+const maxDepth = 64
+
+/** Goes through JSON and takes out of its strings what must not be told. */
+const concealedBy =
+  (conceal: (text: string) => string) =>
+  (data: unknown, depth = 0): unknown => {
+    if (Predicate.isString(data)) return conceal(data)
+    if (!Array.isArray(data) && !Predicate.isObject(data)) return data
+    if (depth === maxDepth) return "<redacted>"
+    return Array.isArray(data)
+      ? data.map((item) => concealedBy(conceal)(item, depth + 1))
+      : Object.fromEntries(
+          Object.entries(data).map(([key, value]) => [conceal(key), concealedBy(conceal)(value, depth + 1)])
+        )
+  }
 
 const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
   const server = client.getServerVersion()

@@ -16,6 +16,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { constants } from "node:buffer"
 import {
   ConnectionError,
   MalformedResponse,
@@ -39,7 +40,7 @@ const Options = Schema.Struct({
   args: Schema.optional(Schema.Array(SecretOption)),
   env: Schema.optional(Schema.Record(Schema.String, SecretOption)),
   cwd: Schema.optional(Schema.NonEmptyString),
-  maxMessageBytes: Schema.optional(CountOption(1)),
+  maxMessageBytes: Schema.optional(CountOption(1, constants.MAX_STRING_LENGTH)),
   closeGrace: Schema.optional(DurationOption)
 })
 
@@ -57,8 +58,13 @@ const exitGrace = Duration.millis(500)
 export const make = (options: StdioOptions): McpTransport<ChildProcessSpawner.ChildProcessSpawner> => ({
   label: Predicate.isString(options.command) ? (options.command.split(/[\\/]/).at(-1) ?? options.command) : "stdio",
   validate: Effect.asVoid(decodeOptions(options)),
+  // EOF, SIGTERM, SIGKILL to what is left of the group, each with its grace, and the spawner's own waits of a second.
+  closeWithin: () => Duration.sum(Duration.times(closeGraceOf(options), 3), Duration.seconds(3)),
   open: (context) => open(options, context)
 })
+
+const closeGraceOf = ({ closeGrace }: StdioOptions): Duration.Duration =>
+  Duration.fromInputUnsafe(closeGrace ?? "2 seconds")
 
 const open = Effect.fnUntraced(function* (
   options: StdioOptions,
@@ -68,10 +74,10 @@ const open = Effect.fnUntraced(function* (
   const conceal = concealer(options)
   const stderrTail = () => {
     const text = stderr.text()
-    return text === undefined ? undefined : conceal(text)
+    return text === undefined || conceal === undefined ? text : conceal(text)
   }
   context.setStderrTail(stderrTail)
-  const closeGrace = Duration.fromInputUnsafe(options.closeGrace ?? "2 seconds")
+  const closeGrace = closeGraceOf(options)
 
   const { child, destroyPipes } = yield* Pipes.track(spawn(options, closeGrace, context.server))
   const outbox = Outbox.make(writeBytes)
@@ -84,13 +90,13 @@ const open = Effect.fnUntraced(function* (
   const breaks = (reason: Reason) => Deferred.succeed(broken, reason)
 
   yield* runIntoStdin(child, outbox).pipe(
-    Effect.catch(() => breaks(new TransportClosed({ description: "the server closed its stdin" }))),
+    Effect.catchCause(() => breaks(new TransportClosed({ description: "the server closed its stdin" }))),
     Effect.forkScoped
   )
   const transport = makeTransport(outbox)
   const lines = LineSplitter.make({
     maxBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
-    onLine: (line) => receive(line, transport, stderr)
+    onLine: (line) => receive(line, transport, stderr, conceal)
   })
   const stdoutEnd = yield* readStdout(child, lines, onBytes).pipe(Effect.flatMap(breaks), endOf)
   const stderrEnd = yield* readStderr(child, stderr, conceal, onBytes).pipe(endOf)
@@ -239,12 +245,16 @@ const readStdout = (
   const tooLarge = new MalformedResponse({
     description: `the server sent a message of more than ${lines.maxBytes} bytes`
   })
+  const unreadable = new MalformedResponse({ description: "the server sent a message that could not be read" })
   const ended = new TransportClosed({ description: "the server closed its stdout" })
   return child.stdout.pipe(
     Stream.runForEachArray((chunks) => {
       onBytes()
       return chunks.some((chunk) => lines.push(chunk) === "overflow") ? Effect.fail(tooLarge) : Effect.void
     }),
+    // The SDK throws on some messages, like one that is nested thousands deep. A reader that dies silently would leave a session
+    // that never hears again.
+    Effect.catchDefect(() => Effect.fail(unreadable)),
     Effect.match({
       onSuccess: () => ended,
       onFailure: (error) => (error._tag === "MalformedResponse" ? error : ended)
@@ -252,12 +262,17 @@ const readStdout = (
   )
 }
 
-const receive = (line: string, transport: Transport, stderr: Tail.Tail): void => {
+const receive = (
+  line: string,
+  transport: Transport,
+  stderr: Tail.Tail,
+  conceal: ((text: string) => string) | undefined
+): void => {
   if (line.trim() === "") return
   const message = parse(line)
   if (message === undefined) {
     // Not the protocol's, but often the last words of a server that prints its errors to the wrong place.
-    stderr.push(Buffer.from(`[stdout] ${line.slice(0, 500)}\n`))
+    stderr.push(Buffer.from(`[stdout] ${(conceal?.(line) ?? line).slice(0, 500)}\n`))
     return
   }
   // Batches were part of 2025-03-26 only; reading them costs nothing.
@@ -279,11 +294,12 @@ const parse = (line: string): unknown => {
 const readStderr = (
   child: ChildProcessSpawner.ChildProcessHandle,
   stderr: Tail.Tail,
-  conceal: (text: string) => string,
+  conceal: ((text: string) => string) | undefined,
   onBytes: () => void
 ): Effect.Effect<void> => {
   let ready: Array<string> = []
-  const splitter = () => LineSplitter.make({ maxBytes: stderrTailBytes, onLine: (line) => ready.push(conceal(line)) })
+  const splitter = () =>
+    LineSplitter.make({ maxBytes: stderrTailBytes, onLine: (line) => ready.push(conceal?.(line) ?? line) })
   let lines = splitter()
   const flush = Effect.suspend(() => {
     const logged = ready
@@ -308,13 +324,26 @@ const readStderr = (
   )
 }
 
-/** What is `Redacted` stays so, even where the server itself prints it. */
-const concealer = ({ args, env }: StdioOptions): ((text: string) => string) => {
+/** Lines of a secret that are shorter than this are not looked for by themselves: they would be found everywhere. */
+const minSecretLine = 8
+
+/**
+ * What is `Redacted` stays so, even where the server itself prints it: as it is, escaped in JSON, or line by line. `undefined`
+ * when nothing is.
+ */
+const concealer = ({ args, env }: StdioOptions): ((text: string) => string) | undefined => {
   const secrets = [...(args ?? []), ...Object.values(env ?? {})]
     .flatMap((value) => (Predicate.isString(value) ? [] : [Redacted.value(value)]))
+    .flatMap((secret) => [
+      secret,
+      JSON.stringify(secret).slice(1, -1),
+      ...secret.split(/\r?\n/).filter((line) => line.length >= minSecretLine)
+    ])
     .filter((secret) => secret.length > 0)
+    // The longest first, or a secret that begins with another would show its end.
+    .toSorted((one, other) => other.length - one.length)
   return secrets.length === 0
-    ? (text) => text
+    ? undefined
     : (text) => secrets.reduce((concealed, secret) => concealed.replaceAll(secret, "<redacted>"), text)
 }
 

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
+import * as Semaphore from "effect/Semaphore"
 import { ConnectionError, InternalError, type Reason } from "../../ConnectionError.ts"
 import type * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
@@ -51,6 +52,8 @@ export interface Core {
   readonly generation: Ref.Ref<number>
   /** Changes whenever an attempt starts or ends. */
   readonly phase: Ref.Ref<number>
+  /** How to read the last of the server's stderr, of the attempt that was made last. */
+  readonly stderrTail: Ref.Ref<() => string | undefined>
   /** Applies an event: one `Ref` write of state and session, then the streams. Only the supervisor changes the session. */
   readonly emit: (
     event: (at: number) => ConnectionEvent.ConnectionEvent,
@@ -77,6 +80,8 @@ export const make = Effect.fnUntraced(function* (server: string) {
   const mailbox = yield* Queue.unbounded<Signal>()
   const generation = yield* Ref.make(0)
   const phase = yield* Ref.make(0)
+  const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
+  const emitting = yield* Semaphore.make(1)
   let turn = Deferred.makeUnsafe<void>()
 
   const core: Core = {
@@ -87,12 +92,14 @@ export const make = Effect.fnUntraced(function* (server: string) {
     mailbox,
     generation,
     phase,
+    stderrTail,
     emit: (makeEvent, publish = (current) => current) =>
       Effect.gen(function* () {
         const event = makeEvent(yield* Clock.currentTimeMillis)
         const [before, state] = yield* Ref.modify(snapshot, (current) => {
           const state = ConnectionState.transition(current.state, event)
-          return [[current.state, state] as const, { state, published: publish(current.published) }]
+          const published = state._tag === "Closed" ? undefined : publish(current.published)
+          return [[current.state, state] as const, { state, published }]
         })
         if (state !== before) yield* PubSub.publish(states, state)
         yield* PubSub.publish(events, event)
@@ -101,7 +108,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
           turn = Deferred.makeUnsafe()
           Deferred.doneUnsafe(ended, Exit.void)
         }
-      }).pipe(Effect.uninterruptible),
+      }).pipe(emitting.withPermits(1), Effect.uninterruptible),
     turn: () => turn,
     error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail }),
     defect: (where, cause) => {

@@ -4,7 +4,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
@@ -16,6 +15,7 @@ import type { Ready, Shape } from "../../McpConnection.ts"
 import type { ParamsOf, ResultOf } from "../../McpSession.ts"
 import type { McpTransport } from "../../McpTransport.ts"
 import type { RequestError } from "../../RequestError.ts"
+import { toolOf } from "../tool.ts"
 import * as Core from "./core.ts"
 import type { Decoded } from "./options.ts"
 import * as Requests from "./requests.ts"
@@ -35,9 +35,9 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
   const requests = Requests.make(core, options)
   const scope = yield* Scope.fork(yield* Effect.scope)
 
-  yield* Effect.acquireRelease(start(core, transport, options), (running) => stop(core, running, options)).pipe(
-    Scope.provide(scope)
-  )
+  yield* Effect.acquireRelease(start(core, transport, options), (running) =>
+    stop(core, running, options.closeTimeout ?? transport.closeWithin?.() ?? Duration.seconds(15))
+  ).pipe(Scope.provide(scope))
   if (options.start === "required") {
     yield* untilStarted(core, options).pipe(
       Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit)))
@@ -45,13 +45,12 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
   }
 
   const ready = (after: number, known?: ConnectionState.ConnectionState) =>
-    Effect.map(requests.awaitSession(after, known), (published): Ready =>
-      ConnectionState.Ready({
-        generation: published.generation,
-        since: published.openedAt,
-        server: published.session.info
-      })
-    )
+    Effect.map(requests.awaitSession(after, known), ({ generation, openedAt, session }): Ready => {
+      const { state } = Ref.getUnsafe(core.snapshot)
+      return state._tag === "Ready" && state.generation === generation
+        ? state
+        : ConnectionState.Ready({ generation, since: openedAt, server: session.info })
+    })
 
   const engine: Engine = {
     name: core.server,
@@ -73,11 +72,6 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
   return engine
 })
 
-const toolOf = (method: string, params: unknown): string | undefined =>
-  method === "tools/call" && Predicate.hasProperty(params, "name") && Predicate.isString(params.name)
-    ? params.name
-    : undefined
-
 /** Waits for the first session, or for the reason why there is none. */
 const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, ConnectionError> => {
   const settled: Effect.Effect<void, ConnectionError> = Effect.suspend(() => {
@@ -93,7 +87,8 @@ const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, Co
     orElse: () => {
       const { state } = Ref.getUnsafe(core.snapshot)
       return Effect.fail(
-        ConnectionState.causeOf(state) ?? core.error(new StartupTimeout({ after: options.startWithin }))
+        ConnectionState.causeOf(state) ??
+          core.error(new StartupTimeout({ after: options.startWithin }), Ref.getUnsafe(core.stderrTail)())
       )
     }
   })
@@ -115,13 +110,17 @@ const start = Effect.fnUntraced(function* <R>(core: Core.Core, transport: McpTra
   return running
 })
 
-/** In this order: nobody is handed a session any more, nothing is opened any more, and what is open is closed. */
-const stop = Effect.fnUntraced(function* (core: Core.Core, { scopes, supervisor }: Running, options: Decoded) {
+/** In this order: nothing is opened any more, nobody is handed a session any more, and what is open is closed. */
+const stop = Effect.fnUntraced(function* (
+  core: Core.Core,
+  { scopes, supervisor }: Running,
+  closeTimeout: Duration.Duration
+) {
+  supervisor.interruptUnsafe()
   yield* core.emit(
     (at) => ConnectionEvent.Closed({ at }),
     () => undefined
   )
-  supervisor.interruptUnsafe()
   yield* scopes.retireAll.pipe(
     Effect.andThen(Fiber.await(supervisor)),
     // What the supervisor opened meanwhile.
@@ -130,7 +129,7 @@ const stop = Effect.fnUntraced(function* (core: Core.Core, { scopes, supervisor 
     // A transport that does not let go must not hold the program: finalizers are not interruptible by themselves.
     Effect.interruptible,
     Effect.timeoutOrElse({
-      duration: options.closeTimeout,
+      duration: closeTimeout,
       orElse: () =>
         Effect.logError("an mcp transport did not let go within closeTimeout; it is abandoned", { server: core.server })
     })

@@ -11,16 +11,24 @@ import type { Options as ConnectionOptions, RequestOptions } from "../../McpConn
 import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
 import * as ReplayPolicy from "../../ReplayPolicy.ts"
 import { InvalidRequest } from "../../RequestError.ts"
-import { CountOption, decode as decodeOptions, DurationOption, valueOption, WaitOption } from "../options.ts"
+import {
+  CountOption,
+  decode as decodeOptions,
+  DurationOption,
+  SpanOption,
+  valueOption,
+  WaitOption
+} from "../options.ts"
+import { toolOf } from "../tool.ts"
 import type * as Requests from "./requests.ts"
 
 const HeartbeatOption = Schema.Union([
   Schema.Literal("off"),
   Schema.Struct({
-    interval: Schema.optional(DurationOption),
-    timeout: Schema.optional(DurationOption),
+    interval: Schema.optional(SpanOption),
+    timeout: Schema.optional(SpanOption),
     misses: Schema.optional(CountOption(1)),
-    busyGrace: Schema.optional(DurationOption)
+    busyGrace: Schema.optional(SpanOption)
   })
 ])
 
@@ -29,7 +37,13 @@ const requestFields = {
   replay: Schema.optional(ReplayPolicy.ReplayPolicy)
 }
 
-const isTransport = (u: unknown): u is object => Predicate.hasProperty(u, "open") && Predicate.isFunction(u.open)
+const isTransport = (u: unknown): u is object =>
+  Predicate.hasProperty(u, "open") &&
+  Predicate.isFunction(u.open) &&
+  Predicate.hasProperty(u, "label") &&
+  Predicate.isString(u.label) &&
+  Predicate.hasProperty(u, "validate") &&
+  Effect.isEffect(u.validate)
 
 const ConnectionSchema = Schema.Struct({
   ...requestFields,
@@ -66,7 +80,8 @@ export interface Decoded extends Requests.Limits {
   readonly startupTimeout: Duration.Duration
   readonly policy: ReconnectPolicy.ReconnectPolicy
   readonly stableAfter: Duration.Duration
-  readonly closeTimeout: Duration.Duration
+  /** `undefined`: as long as the transport needs. */
+  readonly closeTimeout: Duration.Duration | undefined
   readonly heartbeat: Heartbeat.Heartbeat | undefined
   readonly defaults: Requests.Options
 }
@@ -82,7 +97,7 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
     stableAfter: duration(decoded.stableAfter, "10 seconds"),
     maxWaiting: decoded.maxWaiting ?? 1000,
     maxReplays: decoded.maxReplays ?? 1,
-    closeTimeout: duration(decoded.closeTimeout, "15 seconds"),
+    closeTimeout: decoded.closeTimeout === undefined ? undefined : duration(decoded.closeTimeout, 0),
     heartbeat: decoded.heartbeat === "off" ? undefined : Heartbeat.make(decoded.heartbeat),
     defaults: {
       timeout: duration(decoded.requestTimeout, "60 seconds"),
@@ -95,7 +110,8 @@ export const decodeRequest = (
   options: RequestOptions,
   defaults: Requests.Options,
   server: string,
-  method: string
+  method: string,
+  params: unknown
 ): Effect.Effect<Requests.Options, InvalidRequest> =>
   decodeRequestOptions(options).pipe(
     Effect.map((decoded) => ({
@@ -103,7 +119,9 @@ export const decodeRequest = (
       wait: decoded.wait === undefined ? defaults.wait : wait(decoded.wait),
       replay: decoded.replay ?? defaults.replay
     })),
-    Effect.mapError((error) => new InvalidRequest({ server, method, description: error.message }))
+    Effect.mapError(
+      (error) => new InvalidRequest({ server, method, tool: toolOf(method, params), description: error.message })
+    )
   )
 
 const duration = (input: Duration.Input | undefined, otherwise: Duration.Input): Duration.Duration =>

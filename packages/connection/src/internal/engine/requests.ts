@@ -226,7 +226,8 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
     because: ConnectionUnavailable["because"]
   ): Effect.Effect<never, RequestError> => {
     const sending = call.mayHaveRun
-    if (sending === undefined || ReplayPolicy.isSafeMethod(call.method)) return Effect.fail(unavailable(because, cause))
+    if (sending === undefined || ReplayPolicy.isSafeMethod(call.method))
+      return Effect.fail(unavailable(because, cause, call.delivery))
     const { method, tool } = call
     const { generation, session } = sending.published
     const { requestId } = sending
@@ -252,11 +253,11 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
   const awaitSessionFor = <Method extends string>(call: Call<Method>, after: number) =>
     Clock.clockWith((clock): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> => {
       const { wait } = call.options
-      const unsent = Duration.millis(clock.currentTimeMillisUnsafe() - call.unsentSince)
-      if (wait !== undefined && Duration.isGreaterThan(unsent, wait)) return Effect.fail(unavailable("WaitElapsed"))
       const arrived = arrival(after)
       if (arrived !== undefined) return arrived
       if (wait === undefined) return Effect.fail(unavailable("NotWaiting"))
+      const unsent = Duration.millis(clock.currentTimeMillisUnsafe() - call.unsentSince)
+      if (Duration.isGreaterThanOrEqualTo(unsent, wait)) return Effect.fail(unavailable("WaitElapsed"))
       if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
       const arriving = counted(awaitSession(after))
       return Duration.isFinite(wait)
@@ -304,12 +305,17 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
 
   const closed = (delivery: Delivery.Delivery) => new ConnectionClosed({ server: core.server, delivery })
 
-  const unavailable = (because: ConnectionUnavailable["because"], cause?: ConnectionError): ConnectionUnavailable => {
+  const unavailable = (
+    because: ConnectionUnavailable["because"],
+    cause?: ConnectionError,
+    delivery: Delivery.Delivery = "NotSent"
+  ): ConnectionUnavailable => {
     const { state } = Ref.getUnsafe(core.snapshot)
     return new ConnectionUnavailable({
       server: core.server,
       because,
       state: state._tag,
+      delivery,
       cause: cause ?? ConnectionState.causeOf(state),
       retryAt: ConnectionState.retryAtOf(state)
     })

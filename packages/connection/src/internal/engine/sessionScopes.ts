@@ -29,7 +29,8 @@ export const make = (): SessionScopes => {
           fiber.addObserver(() => closing.delete(fiber))
         })
       )
-    })
+      // Between the two books a scope must not get lost.
+    }).pipe(Effect.uninterruptible)
 
   const retireAll = Effect.suspend(() => Effect.forEach([...live], retire, { discard: true }))
 

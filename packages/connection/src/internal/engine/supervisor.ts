@@ -135,6 +135,7 @@ const open = <R>(
           stderrTail = read
         }
       }
+      yield* Ref.set(core.stderrTail, () => stderrTail())
       const exit = yield* Effect.suspend(() => options.transport.open(context)).pipe(
         Scope.provide(scope),
         Effect.timeoutOrElse({

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -90,6 +91,33 @@ describe(`start: "required"`, () => {
       assert(error._tag === "ConnectionError")
       assert.strictEqual(error.reason._tag, "StartupTimeout")
       assert.strictEqual(simulation.live, 0)
+    })
+  )
+
+  it.effect.each([
+    ["before startupTimeout", 20],
+    ["at the same time as startupTimeout", 10]
+  ] as const)("fails with the server's last words when startWithin ends %s", ([, seconds]) =>
+    Effect.gen(function* () {
+      let words = "nothing yet"
+      const simulation = new Simulation({
+        open: (_, { setStderrTail }) => {
+          setStderrTail(() => words)
+          return Effect.never
+        }
+      })
+      const made = yield* McpConnection.make({
+        transport: simulation.transport,
+        startWithin: "10 seconds",
+        startupTimeout: Duration.seconds(seconds)
+      }).pipe(Effect.flip, Effect.forkScoped)
+      yield* settle
+      words = "waiting for the license server"
+      yield* advance("10 seconds")
+      const error = yield* Fiber.join(made)
+      assert(error._tag === "ConnectionError")
+      assert.strictEqual(error.reason._tag, "StartupTimeout")
+      assert.strictEqual(error.stderrTail, words)
     })
   )
 
@@ -342,6 +370,29 @@ describe("closing", () => {
       yield* advance("1 second")
       yield* Fiber.join(closed)
       assert.deepStrictEqual(yield* connection.state, ConnectionState.Closed())
+    })
+  )
+
+  it.effect("takes as long as the transport says it can take, unless closeTimeout is given, and else 15 seconds", () =>
+    Effect.gen(function* () {
+      const minute = { closeWithin: () => Duration.minutes(1) }
+      for (const [transport, options, seconds] of [
+        [minute, {}, 60],
+        [minute, { closeTimeout: undefined }, 60],
+        [minute, { closeTimeout: "5 seconds" }, 5],
+        [{}, {}, 15]
+      ] as const) {
+        const simulation = new Simulation({ close: () => Effect.never })
+        const { close } = yield* closable(simulation, {
+          ...options,
+          transport: { ...simulation.transport, ...transport }
+        })
+        const closed = yield* Effect.forkChild(close)
+        yield* advance(Duration.millis(seconds * 1000 - 1))
+        assert.isUndefined(closed.pollUnsafe())
+        yield* advance("1 millis")
+        assert.strictEqual(closed.pollUnsafe()?._tag, "Success")
+      }
     })
   )
 

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import { constants } from "node:buffer"
 import manifest from "../package.json" with { type: "json" }
 import * as McpConnection from "../src/McpConnection.ts"
 import * as McpTransport from "../src/McpTransport.ts"
@@ -24,6 +25,19 @@ const issuesOf = (options: Record<string, unknown>, simulation = new Simulation(
 const duration = /duration/
 const wrong: ReadonlyArray<readonly [path: string, options: Record<string, unknown>, takes: RegExp, got: string]> = [
   ["transport", { transport: 42 }, /McpTransport/, "42"],
+  ["transport", { transport: { open: () => Effect.die("it was opened") } }, /McpTransport/, "an object"],
+  [
+    "transport",
+    { transport: { open: () => Effect.die("it was opened"), validate: Effect.void } },
+    /McpTransport/,
+    "an object"
+  ],
+  [
+    "transport",
+    { transport: { open: () => Effect.die("it was opened"), label: "files" } },
+    /McpTransport/,
+    "an object"
+  ],
   ["name", { name: 7 }, /string/, "7"],
   ["name", { name: "" }, /./, '""'],
   ["client.version", { client: { name: "me", version: 1 } }, /string/, "1"],
@@ -43,6 +57,9 @@ const wrong: ReadonlyArray<readonly [path: string, options: Record<string, unkno
   ["heartbeat", { heartbeat: "on" }, /off/, '"on"'],
   ["heartbeat.interval", { heartbeat: { interval: "often" } }, duration, '"often"'],
   ["heartbeat.timeout", { heartbeat: { timeout: false } }, duration, "false"],
+  ["heartbeat.interval", { heartbeat: { interval: 0 } }, /duration of more than nothing/, "0"],
+  ["heartbeat.timeout", { heartbeat: { timeout: "0 seconds" } }, /duration of more than nothing/, '"0 seconds"'],
+  ["heartbeat.busyGrace", { heartbeat: { busyGrace: 0 } }, /duration of more than nothing/, "0"],
   ["heartbeat.misses", { heartbeat: { misses: 0 } }, /whole number of at least 1/, "0"],
   ["heartbeat.busyGrace", { heartbeat: { busyGrace: "long" } }, duration, '"long"']
 ]
@@ -200,6 +217,21 @@ describe("options of McpTransport.stdio", () => {
       })
     )
   }
+
+  it.effect("maxMessageBytes may be as large as a string can be, and not larger", () =>
+    Effect.gen(function* () {
+      const { MAX_STRING_LENGTH } = constants
+      const error = yield* issuesOf({ maxMessageBytes: MAX_STRING_LENGTH + 1 })
+      assert.deepStrictEqual(error.issues, [
+        {
+          option: "maxMessageBytes",
+          expected: `a whole number of at least 1 and at most ${MAX_STRING_LENGTH}`,
+          actual: String(MAX_STRING_LENGTH + 1)
+        }
+      ])
+      yield* McpTransport.stdio({ command: "server", maxMessageBytes: MAX_STRING_LENGTH }).validate
+    })
+  )
 
   it.effect("the value of an option that does not exist is not printed: it may be a secret", () =>
     Effect.gen(function* () {

@@ -1,4 +1,5 @@
 import { assert, describe } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -70,6 +71,23 @@ describe("closing a connection", () => {
       assert.isAtLeast(took, 400)
       assert.isBelow(took, 2000)
       assert.deepStrictEqual(rig.ledger(), ["SIGTERM"])
+    })
+  )
+
+  scenario("waits for the end of such a server by itself, as long as closeGrace makes it take", (rig) =>
+    Effect.gen(function* () {
+      const took = yield* closing(
+        rig,
+        { server: { ignoreEof: true, ignoreSigterm: true }, stdio: { closeGrace: "1 second" } },
+        (connection) => call(connection, "read")
+      )
+      rig.measured("closing a server that ignores EOF and SIGTERM (grace 1 s), ms", took)
+      assert.isAtLeast(took, 2000)
+      assert.notMatch(rig.logs.join("\n"), /abandoned/)
+      // Two graces are waited for here, and with a long grace that is longer than any fixed bound.
+      const within = transportOf(rig, { ...rig.stdio(), closeGrace: "1 minute" }).closeWithin?.()
+      assert(within !== undefined)
+      assert.isAbove(Duration.toMillis(within), 120_000)
     })
   )
 

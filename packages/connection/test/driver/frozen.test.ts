@@ -1,7 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { call, eventsOf, failureOf, isAlive, kill, pidOf, scenario, timed, until } from "./rig.ts"
+import { call, type Connection, eventsOf, failureOf, isAlive, kill, pidOf, scenario, timed, until } from "./rig.ts"
 
 describe("a frozen server", () => {
   scenario("makes a call time out, with the delivery Unknown", (rig) =>
@@ -91,6 +91,40 @@ describe("a frozen server", () => {
       assert.notStrictEqual(yield* pidOf(connection), pid)
       yield* until("the end of the stopped process", () => !isAlive(pid))
       rig.measured("SIGSTOP to LivenessLost (250 ms, 3 × 400 ms), ms", took)
+    })
+  )
+
+  const dies = Effect.fnUntraced(function* (connection: Connection) {
+    const events = yield* eventsOf(connection)
+    const pid = yield* pidOf(connection)
+    kill(pid, "SIGSTOP")
+    const [lost, took] = yield* timed(until("the loss", () => events.find((event) => event._tag === "SessionLost")))
+    assert(lost._tag === "SessionLost" && lost.error.reason._tag === "LivenessLost")
+    assert.strictEqual(yield* connection.ping(), undefined)
+    assert.notStrictEqual(yield* pidOf(connection), pid)
+    return took
+  })
+
+  scenario("is found out also when it has no tools, so that the client answers a probe by itself", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect({
+        heartbeat: { interval: "100 millis", timeout: "300 millis", misses: 3 },
+        stdio: { closeGrace: "100 millis" },
+        server: { withoutTools: true }
+      })
+      rig.measured("SIGSTOP to LivenessLost without tools (100 ms, 3 × 300 ms), ms", yield* dies(connection))
+    })
+  )
+
+  scenario("does not count as busy after a list of many pages", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect({
+        heartbeat: { interval: "100 millis", timeout: "300 millis", misses: 2, busyGrace: "1 minute" },
+        stdio: { closeGrace: "100 millis" },
+        server: { pages: 5, extraTools: 1 }
+      })
+      assert.lengthOf(yield* connection.listTools(), 9)
+      rig.measured("SIGSTOP after 5 pages to LivenessLost (100 ms, 2 × 300 ms), ms", yield* dies(connection))
     })
   )
 

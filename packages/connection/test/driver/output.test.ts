@@ -1,6 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
 import { filler } from "../fixtures/config.ts"
 import { call, eventsOf, failureOf, isAlive, kill, pidOf, scenario, timed, until } from "./rig.ts"
 
@@ -141,6 +142,96 @@ describe("stdout", () => {
       assert.strictEqual(yield* call(connection, "read"), "ok")
       assert.deepStrictEqual(rig.ledger(), ["ran"])
       yield* until("the end of the old process", () => !isAlive(pid))
+    })
+  )
+})
+
+/** JSON that is nested so deep that going down into it, as most code does, overflows the stack. */
+const deep = `${"[".repeat(20_000)}"hunter"${"]".repeat(20_000)}`
+
+describe("JSON that is nested 20,000 deep", () => {
+  const kinds = { "with nothing to hide": {}, "with something to hide": { TOKEN: Redacted.make("hunter") } }
+  for (const [kind, env] of Object.entries(kinds)) {
+    scenario(`is the data of a ServerRejected like any other, ${kind}`, (rig) =>
+      Effect.gen(function* () {
+        const unhandled: Array<unknown> = []
+        const note = (reason: unknown) => unhandled.push(reason)
+        process.on("unhandledRejection", note)
+        yield* Effect.addFinalizer(() => Effect.sync(() => process.off("unhandledRejection", note)))
+        const connection = yield* rig.connect({ stdio: { env } })
+        const pid = yield* pidOf(connection)
+        const raw = `{"jsonrpc":"2.0","id":$id,"error":{"code":-32050,"message":"no","data":${deep}}}`
+        const error = yield* failureOf(call(connection, "write", { raw }, { timeout: "3 seconds" }))
+        assert(error._tag === "ServerRejected", error.message)
+        assert.strictEqual(error.code, -32050)
+        let depth = 0
+        let data = error.data
+        for (; Array.isArray(data); depth += 1) data = data[0]
+        if (kind === "with nothing to hide") assert.deepStrictEqual([depth, data], [20_000, "hunter"])
+        else assert.strictEqual(data, "<redacted>")
+        assert.strictEqual(yield* call(connection, "read"), "ok")
+        assert.strictEqual(yield* pidOf(connection), pid)
+        assert.lengthOf(unhandled, 0)
+      })
+    )
+  }
+
+  scenario("is a MalformedResponse where nobody asked for it, and the connection recovers", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect()
+      const pid = yield* pidOf(connection)
+      const stdout = [`{"jsonrpc":"2.0","junk":${deep}}`]
+      const error = yield* failureOf(call(connection, "write", { stdout, delayMillis: 500 }, { timeout: "3 seconds" }))
+      assert(error._tag === "OutcomeUnknown", error.message)
+      assert.strictEqual(error.cause.reason._tag, "MalformedResponse")
+      assert.include(error.message, "the server sent a message that could not be read")
+      assert.strictEqual(yield* call(connection, "read"), "ok")
+      assert.notStrictEqual(yield* pidOf(connection), pid)
+      yield* until("the end of the old process", () => !isAlive(pid))
+    })
+  )
+})
+
+describe("a server that answers with ids as strings", () => {
+  scenario("is understood: results, JSON-RPC errors and replies that are none", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect({ server: { stringIds: true, pages: 3 } })
+      const events = yield* eventsOf(connection)
+      assert.lengthOf(yield* connection.listTools(), 4)
+      assert.strictEqual(yield* call(connection, "read"), "ok")
+      const rejected = yield* failureOf(call(connection, "write", { reply: "reject" }))
+      assert(rejected._tag === "ServerRejected", rejected.message)
+      assert.strictEqual(rejected.code, -32050)
+      const raw = '{"jsonrpc":"2.0","id":$id}'
+      const invalid = yield* failureOf(call(connection, "write", { raw }, { timeout: "3 seconds" }))
+      assert.strictEqual(invalid._tag, "InvalidResult")
+      assert.deepStrictEqual(events, [])
+    })
+  )
+})
+
+describe("a server without tools", () => {
+  scenario("lists none, and that is not said on this program's stdout", (rig) =>
+    Effect.gen(function* () {
+      const said: Array<unknown> = []
+      const methods = ["debug", "log", "info", "warn", "error"] as const
+      const usual = methods.map((method) => [method, console[method]] as const)
+      const { write } = process.stdout
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          for (const method of methods) console[method] = (...args) => void said.push(args)
+          process.stdout.write = (chunk) => said.push(chunk) > 0
+        }),
+        () =>
+          Effect.sync(() => {
+            for (const [method, original] of usual) console[method] = original
+            process.stdout.write = write
+          })
+      )
+      const connection = yield* rig.connect({ server: { withoutTools: true } })
+      assert.deepStrictEqual(yield* connection.listTools(), [])
+      assert.deepStrictEqual((yield* connection.request("tools/list")).tools, [])
+      assert.deepStrictEqual(said, [])
     })
   )
 })

@@ -4,8 +4,9 @@ import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import { createHash } from "node:crypto"
 import { readFileSync } from "node:fs"
+import { RequestTicket } from "../../src/McpSession.ts"
 import { filler } from "../fixtures/config.ts"
-import { call, eventsOf, failureOf, kill, pidOf, scenario, timed, until } from "./rig.ts"
+import { call, eventsOf, failureOf, kill, pidOf, scenario, timed, transportOf, until } from "./rig.ts"
 
 describe("arguments that JSON cannot say", () => {
   const circular: Record<string, unknown> = {}
@@ -41,6 +42,132 @@ describe("arguments that JSON cannot say", () => {
       })
     )
   }
+})
+
+describe("a request that cannot be made into a message", () => {
+  const untyped = undefined as unknown as { readonly name: string }
+
+  scenario("is an InvalidRequest; the session stays, and a neighbour in flight gets its answer", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect()
+      const events = yield* eventsOf(connection)
+      const pid = yield* pidOf(connection)
+      const neighbour = yield* Effect.forkChild(call(connection, "write", { effect: "ran", delayMillis: 300 }))
+      yield* rig.untilCalled("write")
+      const errors = [
+        yield* failureOf(connection.request("tools/call", untyped, { wait: "none" })),
+        yield* failureOf(connection.callTool(untyped, { wait: "none", replay: "always" }))
+      ]
+      for (const error of errors) {
+        assert(error._tag === "InvalidRequest", error.message)
+        assert.match(error.message, /^fixture: tools\/call cannot be sent: [^\n]+$/)
+      }
+      assert.strictEqual(yield* Fiber.join(neighbour), "ok")
+      assert.strictEqual(yield* pidOf(connection), pid)
+      assert.deepStrictEqual(events, [])
+      assert.deepStrictEqual(rig.ledger(), ["ran"])
+    })
+  )
+
+  scenario("is an InvalidRequest for a tool whose output schema, as listed, is broken: nothing is sent", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect({ server: { brokenTool: true } })
+      const events = yield* eventsOf(connection)
+      const tools = yield* connection.listTools()
+      assert.include(
+        tools.map(({ name }) => name),
+        "broken"
+      )
+      const error = yield* failureOf(call(connection, "broken", { effect: "ran" }))
+      assert(error._tag === "InvalidRequest", error.message)
+      assert.strictEqual(error.tool, "broken")
+      assert.strictEqual(yield* call(connection, "read"), "ok")
+      assert.deepStrictEqual(events, [])
+      assert.deepStrictEqual(
+        rig.journal().flatMap(({ tool }) => tool ?? []),
+        ["read"]
+      )
+      assert.deepStrictEqual(rig.ledger(), [])
+    })
+  )
+})
+
+describe("a session that is given up while its server lives", () => {
+  // What is too large must fit into a pipe: nobody reads it any more, and the server shall live on.
+  const maxMessageBytes = 10_000
+
+  scenario("writes nothing more, even if nobody closes it: what was not sent never is", (rig) =>
+    Effect.gen(function* () {
+      const session = yield* transportOf(rig, {
+        ...rig.stdio({ readPauseMillis: 10 }),
+        maxMessageBytes
+      }).open({
+        server: "fixture",
+        generation: 1,
+        client: { name: "test", version: "1" },
+        setStderrTail: () => {}
+      })
+      const ask = Effect.fnUntraced(function* (effect: string, script: object) {
+        const ticket = new RequestTicket("tools/call", { name: "write", arguments: { effect, ...script } })
+        const failing = yield* Effect.forkChild(failureOf(session.request(ticket)), { startImmediately: true })
+        return { failing, ticket }
+      })
+      const pid = session.info.pid ?? assert.fail("no pid")
+      kill(pid, "SIGSTOP")
+      const first = yield* ask("first", { bytes: 3 * maxMessageBytes })
+      const large = yield* ask("large", { payload: "x".repeat(4_000_000) })
+      yield* until("the large one to leave", () => large.ticket.sent)
+      const queued = yield* Effect.forEach([1, 2, 3], () => ask("queued", {}))
+      // It answers the first one, with too much, and then has the large one to read, which takes it a while.
+      kill(pid, "SIGCONT")
+      assert.strictEqual((yield* session.lost).reason._tag, "MalformedResponse")
+      for (const { failing } of [first, large, ...queued]) {
+        const error = yield* Fiber.join(failing)
+        assert(error._tag === "ConnectionError", error.message)
+      }
+      // The scope is open. All that the server still hears is what had left, and the end.
+      yield* until("the end", () => rig.ledger().includes("queued") || rig.processes().length === 0)
+      assert.deepStrictEqual(rig.ledger(), ["first", "large"])
+      assert.deepStrictEqual(
+        [first, large, ...queued].map(({ ticket }) => ticket.sent),
+        [true, true, false, false, false]
+      )
+    })
+  )
+
+  scenario("does not make calls run twice: each runs at most once over both servers", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect({ stdio: { maxMessageBytes } })
+      const calls = Array.from({ length: 400 }, (_, index) => `call ${index}`)
+      const outcomes = yield* Effect.forEach(
+        calls,
+        (effect, index) =>
+          call(connection, "write", {
+            effect,
+            // Many batches, so that some are underway whenever the session is lost.
+            payload: "x".repeat(10_000),
+            ...(index === 20 ? { once: "too-large", bytes: 3 * maxMessageBytes } : {})
+          }).pipe(
+            Effect.map(() => "ok"),
+            Effect.catch((error) => Effect.succeed(error._tag))
+          ),
+        { concurrency: "unbounded" }
+      )
+      const ledger = rig.ledger()
+      assert.deepStrictEqual(
+        calls.filter((effect) => ledger.filter((line) => line === effect).length > 1),
+        [],
+        "these ran twice"
+      )
+      assert.deepStrictEqual(
+        calls.filter((effect, index) => outcomes[index] === "ok" && !ledger.includes(effect)),
+        []
+      )
+      assert.strictEqual((yield* connection.awaitReady).generation, 2)
+      rig.measured("of 400 calls", `${outcomes.filter((outcome) => outcome === "ok").length} answered`)
+      for (const outcome of outcomes) assert.include(["ok", "OutcomeUnknown"], outcome)
+    })
+  )
 })
 
 describe("a large request", () => {

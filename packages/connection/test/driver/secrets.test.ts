@@ -266,6 +266,47 @@ describe("secrets in arguments, environment and calls", () => {
     })
   )
 
+  const key = ["-----BEGIN KEY-----", "hunterMIIEvQIBADANBgkqhkiG9w0", "hunterAgEAAoIBAQC7", "-----END KEY-----"]
+  /** What is secret, and what the server makes of it: on stderr, or as a line on stdout. */
+  const forms: Record<string, readonly [env: Readonly<Record<string, string>>, printed: Partial<Config>]> = {
+    "line by line": [{ KEY: `${key.join("\n")}\n` }, { stderr: `using:\n${key.join("\n")}\n` }],
+    "line by line, indented and without their other half of a line end": [
+      { KEY: `${key.join("\r\n")}\r\n` },
+      { stderr: key.map((line) => `  ${line}\n`).join("") }
+    ],
+    "cut off where the quote of a long line ends": [
+      { TOKEN: "hunter-token" },
+      { stdout: [`${"x".repeat(490)}hunter-token`] }
+    ],
+    "where another secret is how they begin": [
+      { SHORT: "abc", LONG: "abcdef-hunter-token" },
+      { stderr: "no access with abcdef-hunter-token\n" }
+    ],
+    "where another secret is how they end": [
+      { SHORT: "token", LONG: "hunter-token" },
+      { stderr: "no access with hunter-token\n" }
+    ],
+    "as JSON": [
+      { TOKEN: 'a"hunter\\token', KEY: key.join("\n") },
+      { stderr: `${JSON.stringify({ TOKEN: 'a"hunter\\token', KEY: key.join("\n") })}\n` }
+    ]
+  }
+  for (const [form, [env, printed]] of Object.entries(forms)) {
+    scenario(`stay redacted where the server prints them ${form}`, (rig) =>
+      Effect.gen(function* () {
+        const stdio = redacted(rig, { exit: 1, ...printed })
+        const hidden = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, Redacted.make(value)]))
+        const error = yield* failureOf(
+          McpConnection.make(optionsWith(rig, { ...stdio, env: { ...stdio.env, ...hidden } }, {}))
+        )
+        assert(error._tag === "ConnectionError", error.message)
+        assert.include(error.stderrTail, printed.stdout === undefined ? "<redacted>" : "<redact")
+        if (printed.stdout === undefined) assert.isTrue(rig.logs.some((line) => line.startsWith("Debug")))
+        assertSecretive(rig, [error])
+      })
+    )
+  }
+
   scenario("stay redacted where the server rejects the handshake with them", (rig) =>
     Effect.gen(function* () {
       const error = yield* failureOf(

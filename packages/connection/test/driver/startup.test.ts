@@ -152,6 +152,22 @@ describe("a server that does not shake hands", () => {
     })
   )
 
+  for (const startupTimeout of ["600 millis", "1 minute"] as const) {
+    scenario(`tells its stderr also when startWithin ends first (startupTimeout ${startupTimeout})`, (rig) =>
+      Effect.gen(function* () {
+        const error = yield* errorOf(
+          make(
+            rig,
+            { command: "sh", args: ["-c", loading], closeGrace: "50 millis" },
+            { startWithin: "600 millis", startupTimeout }
+          )
+        )
+        assert(error.reason._tag === "StartupTimeout", error.message)
+        assert.strictEqual(error.stderrTail, "loading models\n")
+      })
+    )
+  }
+
   scenario("is tried again after a timeout", (rig) =>
     Effect.gen(function* () {
       const connection = yield* make(

@@ -247,6 +247,27 @@ describe("waiting for a session", () => {
     })
   )
 
+  it.effect("finds the session that is there, however late the request wakes up: a clock may jump", () =>
+    Effect.gen(function* () {
+      // The request is held up, unsent, for longer than `wait`, while its session is replaced.
+      const simulation = new Simulation({
+        send: (call) =>
+          call.tool !== undefined && call.generation === 1
+            ? Effect.uninterruptible(Effect.sleep("40 seconds"))
+            : Effect.void
+      })
+      const connection = yield* connect(simulation)
+      const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
+      yield* settle
+      yield* connection.reconnect
+      yield* advance("39 seconds")
+      assert.isUndefined(call.pollUnsafe())
+      yield* advance("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(call), text("a on 2"))
+      assert.deepStrictEqual(simulation.ran, ["a"])
+    })
+  )
+
   it.effect("is not charged for the time that the request was with a session", () =>
     Effect.gen(function* () {
       // It waits 1 second for the first session and is with it for 40: of the 30 seconds of waiting, 29 are left.
@@ -783,6 +804,53 @@ describe("the worst delivery over all sendings", () => {
         // "The session it was sent on", and "the JSON-RPC id it was sent with".
         assert.deepInclude(error, { generation: 1, requestId: 1 })
       })
+  )
+
+  it.effect("is what ConnectionUnavailable tells of a read: Unknown, although it does no harm", () =>
+    Effect.gen(function* () {
+      const options: ReadonlyArray<readonly [RequestOptions, RequestError.ConnectionUnavailable["because"]]> = [
+        [{ replay: "never" }, "NotReplayed"],
+        [{ wait: "none" }, "NotWaiting"],
+        [{ wait: "3 seconds" }, "WaitElapsed"]
+      ]
+      for (const [option, because] of options) {
+        const simulation = new Simulation({
+          open: (n) => (n === 1 ? Effect.void : Effect.never),
+          handle: (call) => Effect.andThen(call.session.lose(), Effect.never)
+        })
+        const connection = yield* connect(simulation)
+        const read = yield* Effect.forkChild(Effect.flip(connection.listTools(option)))
+        yield* advance("5 seconds")
+        const error = yield* Fiber.join(read)
+        assert(error._tag === "ConnectionUnavailable", error.message)
+        assert.deepInclude(error, { because, delivery: "Unknown", cause: exited })
+        assert.include(error.message, "delivery: Unknown")
+      }
+    })
+  )
+
+  it.effect("is NotSent in ConnectionUnavailable when no session was found, and when none was sent on", () =>
+    Effect.gen(function* () {
+      const never = new Simulation({ open: () => Effect.fail(exited) })
+      const unreachable = yield* connect(never)
+      const waited = yield* Effect.forkChild(Effect.flip(unreachable.listTools({ wait: "3 seconds" })))
+      yield* advance("3 seconds")
+      const dying = new Simulation({
+        open: (n) => (n === 1 ? Effect.void : Effect.never),
+        send: dieBeforeSending(1)
+      })
+      const unsent = yield* connect(dying)
+      const failed = yield* Effect.forkChild(Effect.flip(unsent.callTool({ name: "pay" }, { wait: "3 seconds" })))
+      yield* advance("3 seconds")
+      for (const error of [
+        yield* Fiber.join(waited),
+        yield* Effect.flip(unreachable.callTool({ name: "pay" }, { wait: "none" })),
+        yield* Fiber.join(failed)
+      ]) {
+        assert(error._tag === "ConnectionUnavailable", error.message)
+        assert.strictEqual(error.delivery, "NotSent")
+      }
+    })
   )
 
   it.effect("sent on session 1, refused on session 2, is an unknown outcome", () =>

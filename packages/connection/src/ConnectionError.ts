@@ -324,13 +324,38 @@ export class LivenessLost extends Schema.TaggedError<LivenessLost>(id("LivenessL
 }
 
 /**
+ * A new session could not be brought to what is desired: log level, subscriptions, lists, or the user's own `onSession`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RestorationFailed extends Schema.TaggedError<RestorationFailed>(id("RestorationFailed"))(
+  "RestorationFailed",
+  {
+    /** The method of the step, or `onSession`. */
+    step: Schema.String,
+    description: Schema.String
+  }
+) {
+  override get message(): string {
+    return `the session could not be restored: ${this.step}: ${this.description}`
+  }
+  get isRetryable(): boolean {
+    return true
+  }
+  get delivery(): Delivery {
+    return "NotSent"
+  }
+}
+
+/**
  * A transport, a policy or this library broke its own rules: a defect, not a condition. Please report it.
  *
  * @category errors
  * @since 0.1.0
  */
 export class InternalError extends Schema.TaggedError<InternalError>(id("InternalError"))("InternalError", {
-  /** Which part broke: `"transport"`, `"policy"` or `"supervisor"`. */
+  /** Which part broke: `"transport"`, `"policy"`, `"onSession"` or `"supervisor"`. */
   where: Schema.String,
   description: Schema.String,
   /** Where in the code, as far as it is known. */
@@ -366,6 +391,7 @@ export const Reason = Schema.Union([
   UnsupportedProtocol,
   MalformedResponse,
   LivenessLost,
+  RestorationFailed,
   InternalError
 ])
 

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
+import type { Changes } from "./Catalog.ts"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { Delivery } from "./Delivery.ts"
 import type { SessionInfo } from "./McpSession.ts"
@@ -44,6 +45,8 @@ export type ConnectionEvent = Data.TaggedEnum<{
     readonly error: ConnectionError
     readonly proven: boolean
   }
+  /** The session that should have replaced session `generation` could not be opened; the old one goes on serving. */
+  RefreshFailed: { readonly at: number; readonly generation: number; readonly error: ConnectionError }
   /** No further attempt: the error is not retryable, or the policy ended. */
   GaveUp: { readonly at: number; readonly error: ConnectionError }
   /** A request failed on session `from` and is sent again on session `to`. */
@@ -55,6 +58,15 @@ export type ConnectionEvent = Data.TaggedEnum<{
     readonly to: number
     readonly delivery: Delivery
   }
+  /** With `restore: "best-effort"`: a step of the restoration failed, and the session serves without it. */
+  RestorationSkipped: {
+    readonly at: number
+    readonly generation: number
+    readonly step: string
+    readonly error: ConnectionError
+  }
+  /** A list of the server is not what it was. Entries that came, went, or changed are named; see `catalog` for the lists. */
+  CatalogChanged: { readonly at: number; readonly generation: number; readonly changes: Changes }
   /** A caller was told that its request may have run. */
   OutcomeUnknown: {
     readonly at: number
@@ -79,9 +91,12 @@ export const {
   AttemptScheduled,
   SessionReady,
   SessionLost,
+  RefreshFailed,
   GaveUp,
   RequestReplayed,
   OutcomeUnknown,
+  RestorationSkipped,
+  CatalogChanged,
   Closed,
   $is: is,
   $match: match

@@ -7,7 +7,7 @@
  * ```ts
  * import { ConnectionEvent, ConnectionState } from "@mcp-tether/connection"
  *
- * const server = { era: "legacy", protocolVersion: "2025-11-25", name: "files", version: "1.0.0" } as const
+ * const server = { era: "legacy", protocolVersion: "2025-11-25", name: "files", version: "1.0.0", capabilities: {} } as const
  * const events = [
  *   ConnectionEvent.AttemptStarted({ at: 0, attempt: 1 }),
  *   ConnectionEvent.SessionReady({ at: 120, generation: 1, server, downtimeMillis: undefined })
@@ -125,6 +125,9 @@ export const transition = (state: ConnectionState, event: ConnectionEvent): Conn
     case "AttemptFailed":
     case "RequestReplayed":
     case "OutcomeUnknown":
+    case "RefreshFailed":
+    case "RestorationSkipped":
+    case "CatalogChanged":
       return state
   }
 }

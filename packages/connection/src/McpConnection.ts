@@ -24,13 +24,34 @@
  *
  * @since 0.1.0
  */
-import type { CallToolRequest, CallToolResult, Tool } from "@modelcontextprotocol/client"
+import type {
+  CallToolRequest,
+  CallToolResult,
+  CompleteRequest,
+  CompleteResult,
+  CreateMessageRequest,
+  CreateMessageResult,
+  ElicitRequest,
+  ElicitResult,
+  GetPromptRequest,
+  GetPromptResult,
+  LoggingLevel,
+  Progress,
+  Prompt,
+  ReadResourceRequest,
+  ReadResourceResult,
+  Resource,
+  ResourceTemplateType,
+  Root,
+  Tool
+} from "@modelcontextprotocol/client"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import type { Catalog } from "./Catalog.ts"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { ConnectionEvent } from "./ConnectionEvent.ts"
 import type { ConnectionState } from "./ConnectionState.ts"
@@ -38,7 +59,7 @@ import type * as Heartbeat from "./Heartbeat.ts"
 import * as Engine from "./internal/engine/engine.ts"
 import * as EngineOptions from "./internal/engine/options.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
-import type { ParamsOf, ResultOf } from "./McpSession.ts"
+import type { ParamsOf, Refusal, ResultOf, ServerNotification, SessionFailure, SessionInfo } from "./McpSession.ts"
 import type { McpTransport } from "./McpTransport.ts"
 import type { ReconnectPolicy } from "./ReconnectPolicy.ts"
 import type { ReplayPolicy } from "./ReplayPolicy.ts"
@@ -65,16 +86,58 @@ export interface Shape {
   ) => Effect.Effect<CallToolResult, RequestError>
   /** Lists all tools, over all pages: at most 100 pages and 10,000 tools (MCP `tools/list`). */
   readonly listTools: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Tool>, RequestError>
+  /** Lists all resources, over all pages, bounded like {@link Shape.listTools} (MCP `resources/list`). */
+  readonly listResources: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Resource>, RequestError>
+  /** Lists all resource templates, bounded likewise (MCP `resources/templates/list`). */
+  readonly listResourceTemplates: (
+    options?: RequestOptions
+  ) => Effect.Effect<ReadonlyArray<ResourceTemplateType>, RequestError>
+  /** Reads a resource (MCP `resources/read`). */
+  readonly readResource: (
+    params: ReadResourceRequest["params"],
+    options?: RequestOptions
+  ) => Effect.Effect<ReadResourceResult, RequestError>
+  /** Lists all prompts, bounded likewise (MCP `prompts/list`). */
+  readonly listPrompts: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Prompt>, RequestError>
+  /** Gets a prompt (MCP `prompts/get`). */
+  readonly getPrompt: (
+    params: GetPromptRequest["params"],
+    options?: RequestOptions
+  ) => Effect.Effect<GetPromptResult, RequestError>
+  /** Asks for completions of an argument (MCP `completion/complete`). */
+  readonly complete: (
+    params: CompleteRequest["params"],
+    options?: RequestOptions
+  ) => Effect.Effect<CompleteResult, RequestError>
   /** Asks the server for a sign of life: MCP `ping`, or `server/discover` in the modern era, which has no `ping`. */
   readonly ping: (options?: RequestOptions) => Effect.Effect<void, RequestError>
   /**
-   * Sends any request. Results of methods outside the specification are passed on unchecked. `tools/list` without parameters
-   * lists all pages.
+   * Sends any request. Results of methods outside the specification are passed on unchecked. The lists without parameters list
+   * all pages.
    */
   readonly request: <const Method extends string>(
     method: Method,
     ...args: RequestArguments<Method>
   ) => Effect.Effect<ResultOf<Method>, RequestError>
+  /** Sends a notification on the current session; succeeds when it was handed over. It is never sent twice. */
+  readonly notify: (method: string, params?: Readonly<Record<string, unknown>>) => Effect.Effect<void, RequestError>
+  /** The notifications of the server, from now on and over all sessions. A reader more than 1,024 behind misses the oldest. */
+  readonly notifications: Stream.Stream<ServerNotification>
+  /**
+   * Sets the level of the server's log notifications, for this session and all that follow. Without a session it succeeds at
+   * once: the next session gets it before anyone can use it. A server without logging is left alone.
+   */
+  readonly setLogLevel: (level: LoggingLevel) => Effect.Effect<void, RequestError>
+  /** Replaces the roots that the server is told of (see `roots`), and tells the server that they changed. */
+  readonly setRoots: (roots: ReadonlyArray<Root>) => Effect.Effect<void, RequestError>
+  /**
+   * The updates of a resource, as long as the stream is read: the server is subscribed to in this session and in all that follow
+   * (MCP `resources/subscribe`). `MayHaveMissed` says that a new session took over, between which and the last one updates can
+   * have been lost.
+   */
+  readonly resourceUpdates: (uri: string) => Stream.Stream<ResourceUpdate, RequestError>
+  /** The last known lists, also while there is no session; a list that was never asked for is absent. */
+  readonly catalog: Effect.Effect<Catalog>
   /** The state now. */
   readonly state: Effect.Effect<ConnectionState>
   /** The state now, then every change. A reader more than 1,024 changes behind misses the oldest. */
@@ -88,6 +151,63 @@ export interface Shape {
    * backoff short. Requests in flight fare as when a session is lost.
    */
   readonly reconnect: Effect.Effect<Ready, ConnectionUnavailable | ConnectionClosed>
+  /**
+   * Replaces the session without a gap, for rotated credentials or changed configuration: the new one is opened and restored
+   * while the old one serves; then they are swapped, and requests in flight on the old one have `drainTimeout` to end. When the
+   * new one cannot be opened, the old one goes on serving, and this fails. Without a session it is a {@link Shape.reconnect}.
+   */
+  readonly refresh: Effect.Effect<Ready, ConnectionUnavailable | ConnectionClosed>
+}
+
+/**
+ * What a reader of a resource hears.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ResourceUpdate =
+  | { readonly _tag: "Updated"; readonly uri: string }
+  | { readonly _tag: "MayHaveMissed"; readonly uri: string; readonly generation: number }
+
+/**
+ * A new session, before anyone else can use it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SessionHandle {
+  readonly info: SessionInfo
+  readonly request: <const Method extends string>(
+    method: Method,
+    params?: ParamsOf<Method>
+  ) => Effect.Effect<ResultOf<Method>, SessionFailure>
+  readonly notify: (method: string, params?: Readonly<Record<string, unknown>>) => Effect.Effect<void, SessionFailure>
+}
+
+/**
+ * Brings the user's own state into a new session. `previous` is the generation before, if there was one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OnSession<R = never> = (
+  session: SessionHandle,
+  context: { readonly generation: number; readonly previous: number | undefined }
+) => Effect.Effect<void, { readonly message: string }, R>
+
+/**
+ * Answers to the server's own requests, the same in every session. A handler that is given is declared in the handshake.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Handlers<R = never> {
+  /** MCP `sampling/createMessage`: the server asks for a completion of a model. */
+  readonly sampling?:
+    | ((params: CreateMessageRequest["params"]) => Effect.Effect<CreateMessageResult, Refusal, R>)
+    | undefined
+  /** MCP `elicitation/create`: the server asks the user. The time that takes does not count as the server's. */
+  readonly elicitation?: ((params: ElicitRequest["params"]) => Effect.Effect<ElicitResult, Refusal, R>) | undefined
 }
 
 /**
@@ -138,7 +258,10 @@ export interface Options<R = never> {
   readonly start?: "required" | "background" | "lazy" | undefined
   /** How long `start: "required"` waits for the first session. Default: 60 seconds. */
   readonly startWithin?: Duration.Input | undefined
-  /** How long one attempt may take, from spawn to handshake. Default: 60 seconds. */
+  /**
+   * How long one attempt may take, from spawn to handshake. A server that is still writing then, like `npx` installing it, is
+   * given more: until it is quiet for a quarter of this, and at most five times as long. Default: 60 seconds.
+   */
   readonly startupTimeout?: Duration.Input | undefined
   /** When to try again. Default: `ReconnectPolicy.default`. */
   readonly policy?: ReconnectPolicy | undefined
@@ -157,6 +280,24 @@ export interface Options<R = never> {
   /** How often one request is sent again after it was handed over or refused; one that was never sent is not counted. Default: 1. */
   readonly maxReplays?: number | undefined
   /**
+   * How many requests of the connection may be sent again in a burst, and how many more each second, so that a reconnect does not
+   * multiply the load; beyond it a failed request fails. Default: 1,000 and 100.
+   */
+  readonly replayBudget?: { readonly burst: number; readonly perSecond: number } | undefined
+  /** Answers to the server's own requests. Default: none. */
+  readonly handlers?: Handlers<R> | undefined
+  /** The roots that the server may ask for; an empty list declares that there may be some later. Default: none, undeclared. */
+  readonly roots?: ReadonlyArray<Root> | undefined
+  /** Brings your own state into each new session, before anyone can use it. Default: nothing. */
+  readonly onSession?: OnSession<R> | undefined
+  /**
+   * What it means when a session cannot be restored (log level, subscriptions, `onSession`, lists). `"required"` (default): the
+   * attempt has failed. `"best-effort"`: the session serves without, and a `RestorationSkipped` event says so.
+   */
+  readonly restore?: "required" | "best-effort" | undefined
+  /** How long requests in flight may go on when `refresh` has replaced their session. Default: 30 seconds. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /**
    * How long closing waits for the transport to let go before it abandons it, and with it perhaps a process. Default: as long as
    * the transport says it can take (stdio: 3 × `closeGrace` + 3 seconds).
    */
@@ -173,6 +314,8 @@ export interface RequestOptions {
   readonly timeout?: Duration.Input | undefined
   readonly wait?: Duration.Input | "none" | undefined
   readonly replay?: ReplayPolicy | undefined
+  /** Asks the server for progress. Each notification starts `timeout` anew. What the callback throws is ignored. */
+  readonly onProgress?: ((progress: Progress) => void) | undefined
 }
 
 /**
@@ -189,7 +332,7 @@ export const make: <R = never>(
 ) {
   const decoded = yield* EngineOptions.decode(options)
   yield* options.transport.validate
-  const engine = yield* Engine.make(options.transport, decoded)
+  const engine = yield* Engine.make(options, decoded)
   const { defaults } = decoded
 
   const send = <const Method extends string>(
@@ -203,17 +346,20 @@ export const make: <R = never>(
           engine.request(method, params, decoded)
         )
 
+  const { request: _, ...shared } = engine
   return McpConnection.of({
-    name: engine.name,
+    ...shared,
     request: (method, ...[params, options]) => send(method, params, options),
     callTool: (params, options) => send("tools/call", params, options),
-    listTools: (options) => Effect.map(send("tools/list", undefined, options), (result) => result.tools),
-    ping: (options) => Effect.asVoid(send("ping", undefined, options)),
-    state: engine.state,
-    changes: engine.changes,
-    events: engine.events,
-    awaitReady: engine.awaitReady,
-    reconnect: engine.reconnect
+    listTools: (options) => Effect.map(send("tools/list", undefined, options), ({ tools }) => tools),
+    listResources: (options) => Effect.map(send("resources/list", undefined, options), ({ resources }) => resources),
+    listResourceTemplates: (options) =>
+      Effect.map(send("resources/templates/list", undefined, options), ({ resourceTemplates }) => resourceTemplates),
+    readResource: (params, options) => send("resources/read", params, options),
+    listPrompts: (options) => Effect.map(send("prompts/list", undefined, options), ({ prompts }) => prompts),
+    getPrompt: (params, options) => send("prompts/get", params, options),
+    complete: (params, options) => send("completion/complete", params, options),
+    ping: (options) => Effect.asVoid(send("ping", undefined, options))
   })
 })
 

@@ -5,7 +5,15 @@
  *
  * @since 0.1.0
  */
-import type { ProtocolEra, RequestMethod, RequestTypeMap, ResultTypeMap } from "@modelcontextprotocol/client"
+import type {
+  ClientCapabilities,
+  Progress,
+  ProtocolEra,
+  RequestMethod,
+  RequestTypeMap,
+  ResultTypeMap,
+  ServerCapabilities
+} from "@modelcontextprotocol/client"
 import type * as Effect from "effect/Effect"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { InvalidRequest, InvalidResult, ServerRejected } from "./RequestError.ts"
@@ -43,8 +51,49 @@ export interface SessionInfo {
   /** The server's own name and version, as it reports them. */
   readonly name: string
   readonly version: string
+  /** What the server says it can do. */
+  readonly capabilities: ServerCapabilities
+  /** How the server wants to be used, in words for a model. */
+  readonly instructions?: string | undefined
   /** The id of the server's process, over stdio. */
   readonly pid?: number | undefined
+}
+
+/**
+ * A notification of the server, like `notifications/message` or `notifications/resources/updated`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServerNotification {
+  readonly method: string
+  readonly params: Readonly<Record<string, unknown>> | undefined
+}
+
+/**
+ * Why a request of the server was refused: a JSON-RPC error for it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Refusal {
+  readonly code: number
+  readonly message: string
+}
+
+/**
+ * What the client side of a session offers to the server. It is the same in every session of a connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SessionHost {
+  /** What the handshake declares. */
+  readonly capabilities: ClientCapabilities
+  /** The requests of the server that are answered, by method: `sampling/createMessage`, `elicitation/create`, `roots/list`. */
+  readonly handlers: ReadonlyMap<string, (params: unknown) => Effect.Effect<unknown, Refusal>>
+  /** Called for every notification, in order. It must not block. */
+  readonly onNotification: (notification: ServerNotification) => void
 }
 
 /**
@@ -58,12 +107,15 @@ export class RequestTicket<out Method extends string = string> {
   readonly params: ParamsOf<Method> | undefined
   /** The JSON-RPC id, once there is one. */
   requestId: string | number | undefined = undefined
+  /** Called for each progress notification. Without it the server is not asked for progress. */
+  readonly onProgress: ((progress: Progress) => void) | undefined
   /** Whether a byte of the request was handed to the pipe or socket. Set before the first byte, never unset. */
   sent = false
 
-  constructor(method: Method, params: ParamsOf<Method> | undefined) {
+  constructor(method: Method, params: ParamsOf<Method> | undefined, onProgress?: (progress: Progress) => void) {
     this.method = method
     this.params = params
+    this.onProgress = onProgress
   }
 }
 
@@ -96,6 +148,11 @@ export interface McpSession {
   readonly request: <Method extends string>(
     ticket: RequestTicket<Method>
   ) => Effect.Effect<ResultOf<Method>, SessionFailure>
+  /** Sends a notification; succeeds when it was handed over. */
+  readonly notify: (
+    method: string,
+    params: Readonly<Record<string, unknown>> | undefined
+  ) => Effect.Effect<void, SessionFailure>
   /** Waits for the loss of the session and succeeds with its cause. */
   readonly lost: Effect.Effect<ConnectionError>
   /** When the last byte came from the server, in milliseconds since the epoch, on Effect's clock. */

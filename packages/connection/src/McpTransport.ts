@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import type { ConnectionError } from "./ConnectionError.ts"
 import * as Stdio from "./internal/driver/stdio.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
-import type { McpSession } from "./McpSession.ts"
+import type { McpSession, SessionHost } from "./McpSession.ts"
 
 /**
  * What a transport is told when it opens a session, and what it tells while it does.
@@ -26,11 +26,15 @@ export interface OpenContext {
   readonly generation: number
   /** How this program introduces itself in the handshake. */
   readonly client: { readonly name: string; readonly version: string }
+  /** What the client side offers to the server. */
+  readonly host: SessionHost
   /**
    * Tells how to read the last of the server's stderr. The engine asks when it cuts a handshake off, since the transport is
    * interrupted then and cannot say.
    */
   readonly setStderrTail: (read: () => string | undefined) => void
+  /** Tells that something came from the server: a start that is still writing is not cut off at once. */
+  readonly onActivity: () => void
 }
 
 /**

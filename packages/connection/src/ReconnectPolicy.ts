@@ -91,13 +91,43 @@ export const atOnceFirst = <Output, Input, Error, Env>(
   self: Schedule.Schedule<Output, Input, Error, Env>
 ): Schedule.Schedule<unknown, Input, Error, Env> => Schedule.concat(Schedule.recurs(1), self)
 
-const ladder: ReconnectPolicy = Schedule.exponential("250 millis", 2).pipe(
-  Schedule.setInputType<ConnectionError>(),
-  (self) => capped(self, "30 seconds"),
-  fullJitter,
-  atOnceFirst,
-  retryAfter
-)
+/**
+ * Starts a schedule anew when its last delay ended at least `stableFor` before the next failure: what a connection does by itself
+ * with `stableAfter`, for schedules used elsewhere. A `Schedule` does not reset by itself.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const provenReset = <Output, Input, Error, Env>(
+  self: Schedule.Schedule<Output, Input, Error, Env>,
+  stableFor: Duration.Input
+): Schedule.Schedule<Output, Input, Error, Env> => {
+  const stableMillis = Duration.toMillis(Duration.fromInputUnsafe(stableFor))
+  return Schedule.fromStep(
+    Effect.map(Schedule.toStep(self), (first) => {
+      let step = first
+      let resumeAt = Number.POSITIVE_INFINITY
+      return (now: number, input: Input) =>
+        Effect.gen(function* () {
+          if (now - resumeAt >= stableMillis) step = yield* Schedule.toStep(self)
+          const [output, delay] = yield* step(now, input)
+          resumeAt = now + Duration.toMillis(delay)
+          return [output, delay] satisfies [Output, Duration.Duration]
+        })
+    })
+  )
+}
+
+const laddered = (first: Duration.Input, cap: Duration.Input): ReconnectPolicy =>
+  Schedule.exponential(first, 2).pipe(
+    Schedule.setInputType<ConnectionError>(),
+    (self) => capped(self, cap),
+    fullJitter,
+    atOnceFirst,
+    retryAfter
+  )
+
+const ladder = laddered("250 millis", "30 seconds")
 
 /**
  * The default: at once, then 250 ms, 500 ms, 1 s … 30 s, each with full jitter, at least `Retry-After`, without end.
@@ -115,6 +145,24 @@ export { ladder as default }
  * @since 0.1.0
  */
 export const bounded = (retries: number): ReconnectPolicy => Schedule.upTo(ladder, { times: retries })
+
+/**
+ * For a server that matters more than its machine: at once, then 50 ms, 100 ms … 2 s with full jitter, at least `Retry-After`,
+ * without end.
+ *
+ * @category policies
+ * @since 0.1.0
+ */
+export const aggressive: ReconnectPolicy = laddered("50 millis", "2 seconds")
+
+/**
+ * For a server that many share, or that is slow to start: at once, then 1 s, 2 s … 5 minutes with full jitter, at least
+ * `Retry-After`, without end.
+ *
+ * @category policies
+ * @since 0.1.0
+ */
+export const patient: ReconnectPolicy = laddered("1 second", "5 minutes")
 
 /**
  * No second attempt: the first loss is the end.

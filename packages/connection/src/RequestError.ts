@@ -35,7 +35,8 @@ const requestFields = {
  *
  * `because` says why the caller did not wait (longer): `Failed` (the connection gave up), `WaitElapsed` (no session within
  * `wait`), `NotWaiting` (`wait: "none"`), `TooManyWaiting` (more than `maxWaiting` callers), `NotReplayed` (it failed with its
- * session, and may not be sent again, or not once more).
+ * session, and may not be sent again, or not once more), `RefreshFailed` (of `refresh`: the new session
+ * could not be opened, the old one serves on).
  *
  * @category errors
  * @since 0.1.0
@@ -44,7 +45,7 @@ export class ConnectionUnavailable extends Schema.TaggedError<ConnectionUnavaila
   "ConnectionUnavailable",
   {
     server: Schema.String,
-    because: Schema.Literals(["Failed", "WaitElapsed", "NotWaiting", "TooManyWaiting", "NotReplayed"]),
+    because: Schema.Literals(["Failed", "WaitElapsed", "NotWaiting", "TooManyWaiting", "NotReplayed", "RefreshFailed"]),
     /** The tag of the connection's state at that moment. */
     state: Schema.String,
     delivery: Delivery,

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as Catalog from "./Catalog.ts"
 export * as ConnectionError from "./ConnectionError.ts"
 export * as ConnectionEvent from "./ConnectionEvent.ts"
 export * as ConnectionState from "./ConnectionState.ts"

@@ -103,6 +103,12 @@ const table: ReadonlyArray<Row> = [
     delivery: "Unknown"
   },
   {
+    name: "RestorationFailed",
+    reason: new ConnectionError.RestorationFailed({ step: "onSession", description: "no sandbox" }),
+    isRetryable: true,
+    delivery: "NotSent"
+  },
+  {
     name: "InternalError",
     reason: new ConnectionError.InternalError({ where: "transport", description: "bug" }),
     isRetryable: false,

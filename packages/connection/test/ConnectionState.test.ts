@@ -5,7 +5,7 @@ import * as ConnectionEvent from "../src/ConnectionEvent.ts"
 import * as ConnectionState from "../src/ConnectionState.ts"
 import { exited } from "./support/simulation.ts"
 
-const server = { era: "legacy", protocolVersion: "2025-11-25", name: "s", version: "1" } as const
+const server = { era: "legacy", protocolVersion: "2025-11-25", name: "s", version: "1", capabilities: {} } as const
 
 /** One event of each kind. */
 const eventOf: Record<
@@ -23,6 +23,10 @@ const eventOf: Record<
     ConnectionEvent.RequestReplayed({ at, method: "m", tool: undefined, from: n, to: n + 1, delivery: "NotSent" }),
   OutcomeUnknown: (at, n) =>
     ConnectionEvent.OutcomeUnknown({ at, method: "m", tool: undefined, requestId: 1, generation: n }),
+  RefreshFailed: (at, n) => ConnectionEvent.RefreshFailed({ at, generation: n, error: exited }),
+  RestorationSkipped: (at, n) =>
+    ConnectionEvent.RestorationSkipped({ at, generation: n, step: "logging/setLevel", error: exited }),
+  CatalogChanged: (at, n) => ConnectionEvent.CatalogChanged({ at, generation: n, changes: {} }),
   Closed: (at) => ConnectionEvent.Closed({ at })
 }
 const tags = Object.keys(eventOf) as ReadonlyArray<keyof typeof eventOf>

@@ -114,4 +114,86 @@ describe("ReconnectPolicy", () => {
       assert.deepStrictEqual(yield* delaysOf(ReconnectPolicy.never, times(3)), [])
     })
   )
+
+  for (const [name, policy, first, cap] of [
+    ["aggressive", ReconnectPolicy.aggressive, 50, 2000],
+    ["patient", ReconnectPolicy.patient, 1000, 300_000]
+  ] as const) {
+    it.effect(`${name}: at once, then exactly the seeded draw from 0 … ${first} ms × 2ⁿ, capped at ${cap} ms`, () =>
+      Effect.gen(function* () {
+        const tops = Array.from({ length: 20 }, (_, i) => Math.min(cap, first * 2 ** i))
+        const draws = yield* Effect.forEach(tops, () => Random.next).pipe(Random.withSeed(name))
+        const delays = yield* delaysOf(policy, times(21)).pipe(Random.withSeed(name))
+        assert.deepStrictEqual(delays, [0, ...tops.map((top, i) => Math.round(top * (draws[i] ?? Number.NaN)))])
+      })
+    )
+
+    it.effect(`${name}: waits at least what the server asked for, past the cap; without end`, () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* delaysOf(policy, [busy(Duration.minutes(10))]), [600_000])
+        assert.lengthOf(yield* delaysOf(policy, times(500)), 500)
+      })
+    )
+  }
+
+  /** The delays, where the session lives as long as told after each of them. */
+  const delaysWith = Effect.fnUntraced(function* (
+    policy: ReconnectPolicy.ReconnectPolicy,
+    lives: ReadonlyArray<number>
+  ) {
+    const step = yield* Schedule.toStep(policy)
+    const delays: Array<number> = []
+    let now = 0
+    for (const life of lives) {
+      now += life
+      const delay = yield* step(now, exited).pipe(
+        Effect.map(([, delay]) => Duration.toMillis(delay)),
+        Pull.catchDone(() => Effect.succeed(-1))
+      )
+      delays.push(delay)
+      if (delay > 0) now += delay
+    }
+    return delays
+  })
+
+  it.effect(
+    "provenReset: begins anew after a delay that ended long enough before the next failure, and only then",
+    () =>
+      Effect.gen(function* () {
+        const policy = ReconnectPolicy.provenReset(Schedule.exponential("100 millis", 2), "10 seconds")
+        assert.deepStrictEqual(
+          yield* delaysWith(policy, [0, 0, 9999, 10_000, 0, 60_000, 5000]),
+          [100, 200, 400, 100, 200, 100, 200]
+        )
+      })
+  )
+
+  it.effect("provenReset: what comes before the first failure is no proof of anything", () =>
+    Effect.gen(function* () {
+      const policy = ReconnectPolicy.provenReset(Schedule.exponential("100 millis", 2), "10 seconds")
+      assert.deepStrictEqual(yield* delaysWith(policy, [60_000, 0, 0]), [100, 200, 400])
+    })
+  )
+
+  it.effect("provenReset: a delay that is itself longer than stableFor proves nothing", () =>
+    Effect.gen(function* () {
+      const policy = ReconnectPolicy.provenReset(Schedule.exponential("20 seconds", 2), "10 seconds")
+      assert.deepStrictEqual(yield* delaysWith(policy, [0, 0, 0]), [20_000, 40_000, 80_000])
+    })
+  )
+
+  it.effect("provenReset: starts a bounded schedule anew, and ends with it otherwise", () =>
+    Effect.gen(function* () {
+      const policy = ReconnectPolicy.provenReset(Schedule.upTo(Schedule.spaced("1 second"), { times: 2 }), "10 seconds")
+      assert.deepStrictEqual(yield* delaysWith(policy, [0, 0, 10_000, 0, 0]), [1000, 1000, 1000, 1000, -1])
+    })
+  )
+
+  it.effect("provenReset: two connections with the same policy do not share their ladders", () =>
+    Effect.gen(function* () {
+      const policy = ReconnectPolicy.provenReset(Schedule.exponential("100 millis", 2), "10 seconds")
+      assert.deepStrictEqual(yield* delaysWith(policy, [0, 0, 0]), [100, 200, 400])
+      assert.deepStrictEqual(yield* delaysWith(policy, [0, 0, 0]), [100, 200, 400])
+    })
+  )
 })

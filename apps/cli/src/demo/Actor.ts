@@ -112,6 +112,12 @@ const describe = (event: ConnectionEvent.ConnectionEvent): string => {
       return `${event.tool ?? event.method} sent again (delivery on generation ${event.from}: ${event.delivery})`
     case "OutcomeUnknown":
       return `${event.tool ?? event.method} may have run, and is not sent again`
+    case "RefreshFailed":
+      return `could not be replaced: ${event.error.reason.message}`
+    case "RestorationSkipped":
+      return `serves without ${event.step}: ${event.error.reason.message}`
+    case "CatalogChanged":
+      return `lists changed: ${Object.keys(event.changes).join(", ")}`
     case "Closed":
       return "closed"
   }

@@ -105,7 +105,9 @@ describe("a session that is given up while its server lives", () => {
         server: "fixture",
         generation: 1,
         client: { name: "test", version: "1" },
-        setStderrTail: () => {}
+        host: { capabilities: {}, handlers: new Map(), onNotification: () => {} },
+        setStderrTail: () => {},
+        onActivity: () => {}
       })
       const ask = Effect.fnUntraced(function* (effect: string, script: object) {
         const ticket = new RequestTicket("tools/call", { name: "write", arguments: { effect, ...script } })

@@ -80,9 +80,15 @@ const agrees = (simulation: Simulation, key: string, exit: Exit.Exit<unknown, Re
   }
 }
 
+/** What the engine itself asks for before it publishes a session (DESIGN §7). */
+const restores = ({ method, params, state }: Simulation["sent"][number]): boolean =>
+  method === "tools/list" && params === undefined && (state?._tag === "Connecting" || state?._tag === "Reconnecting")
+
 /** No request is ever sent on a session that is not published. */
 const onlyOnPublished = (simulation: Simulation) => {
-  for (const { generation, method, state } of simulation.sent) {
+  for (const sent of simulation.sent) {
+    const { generation, method, state } = sent
+    if (restores(sent)) continue
     assert.strictEqual(state?._tag, "Ready", `${method} was sent in ${state?._tag}`)
     assert(state?._tag === "Ready")
     assert.strictEqual(state.generation, generation, `${method} was sent on ${generation}`)
@@ -364,6 +370,9 @@ describe("rule 8: Ready is backed by a live session, or it ends within the liven
   )
 })
 
+/** The issue asks for 5,000 cases in CI; a failing one prints its seed and shrinks to a readable script. */
+const runs = process.env["CI"] === undefined ? 300 : 5_000
+
 describe("all rules at once", () => {
   const millis = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
   const few = <S extends Schema.Top>(item: S, maximum: number) => Schema.Array(item).check(Schema.isMaxLength(maximum))
@@ -492,7 +501,7 @@ describe("all rules at once", () => {
           simulation.attempts.slice(1).forEach((at, i) => assert.isAtLeast(at - (simulation.attempts[i] ?? 0), 1000))
         }
       }),
-    { arbitrary: { runs: 300, seed: 12 }, timeout: 120_000 }
+    { arbitrary: { runs, seed: 12 }, timeout: 300_000 }
   )
 })
 

@@ -1,5 +1,5 @@
 /** A server, its transport and its sessions, in memory: the test writes the script, and reads what happened. */
-import type { Tool } from "@modelcontextprotocol/client"
+import type { ServerCapabilities, Tool } from "@modelcontextprotocol/client"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -8,7 +8,14 @@ import * as Predicate from "effect/Predicate"
 import { TestClock } from "effect/testing"
 import { ConnectionError, ProcessExited, type Reason, TransportClosed } from "../../src/ConnectionError.ts"
 import type { ConnectionState } from "../../src/ConnectionState.ts"
-import type { McpSession, RequestTicket, ResultOf, SessionFailure } from "../../src/McpSession.ts"
+import type {
+  McpSession,
+  RequestTicket,
+  ResultOf,
+  ServerNotification,
+  SessionFailure,
+  SessionHost
+} from "../../src/McpSession.ts"
 import type { McpTransport, OpenContext } from "../../src/McpTransport.ts"
 
 /** What the server and the network do. Every part may be replaced at any time. */
@@ -25,6 +32,8 @@ export interface Script {
   lost: (session: SimulatedSession) => Effect.Effect<ConnectionError>
   /** The tools that the server lists, per session. */
   tools: (generation: number) => ReadonlyArray<Tool>
+  /** What the server says it can do. */
+  capabilities: ServerCapabilities
 }
 
 /** One request, as a session sees it. */
@@ -46,6 +55,7 @@ export interface Sent {
   readonly requestId: string | number | undefined
   readonly at: number
   readonly state: ConnectionState | undefined
+  readonly params: unknown
 }
 
 export interface SimulatedSession extends McpSession {
@@ -54,6 +64,10 @@ export interface SimulatedSession extends McpSession {
   readonly lose: (error?: ConnectionError) => Effect.Effect<void>
   /** A byte comes from the server. */
   readonly hear: Effect.Effect<void>
+  /** The server sends a notification. */
+  readonly tell: (notification: ServerNotification) => Effect.Effect<void>
+  /** What the client side offers in this session. */
+  readonly host: SessionHost
 }
 
 export class Simulation {
@@ -62,6 +76,8 @@ export class Simulation {
   readonly log: Array<string> = []
   readonly sessions: Array<SimulatedSession> = []
   readonly sent: Array<Sent> = []
+  /** The notifications of the client, as `<generation> <method>`. */
+  readonly notified: Array<string> = []
   /** The requests that were interrupted, as `<generation> <method>`. */
   readonly cancelled: Array<string> = []
   /** The ledger: the name of each tool that ran, or its `key` argument where it has one. */
@@ -84,6 +100,7 @@ export class Simulation {
       close: () => Effect.void,
       lost: (session) => session.lost,
       tools: () => [],
+      capabilities: { tools: {}, logging: {}, resources: { subscribe: true } },
       ...script
     }
   }
@@ -144,12 +161,16 @@ export class Simulation {
     )
     opened = true
     this.log.push(`open ${generation}`)
-    const session = this.session(generation, clock, ended)
+    const session = this.session(context, clock, ended)
     this.sessions.push(session)
     return { ...session, lost: this.script.lost(session) }
   })
 
-  private session(generation: number, clock: Clock.Clock, ended: Deferred.Deferred<ConnectionError>): SimulatedSession {
+  private session(
+    { generation, host }: OpenContext,
+    clock: Clock.Clock,
+    ended: Deferred.Deferred<ConnectionError>
+  ): SimulatedSession {
     let lastActivity = clock.currentTimeMillisUnsafe()
     let inFlight = 0
     const hear = Effect.sync(() => {
@@ -165,7 +186,7 @@ export class Simulation {
           const requestId = this.sent.length + 1
           ticket.requestId = requestId
           const at = clock.currentTimeMillisUnsafe()
-          this.sent.push({ generation, method: ticket.method, tool, requestId, at, state })
+          this.sent.push({ generation, method: ticket.method, tool, requestId, at, state, params: ticket.params })
           return this.script.handle(call)
         }),
         // An answer is bytes; a broken connection is not.
@@ -193,7 +214,21 @@ export class Simulation {
 
     const session: SimulatedSession = {
       generation,
-      info: { era: "legacy", protocolVersion: "2025-11-25", name: "simulated", version: `${generation}.0.0` },
+      info: {
+        era: "legacy",
+        protocolVersion: "2025-11-25",
+        name: "simulated",
+        version: `${generation}.0.0`,
+        capabilities: this.script.capabilities
+      },
+      host,
+      tell: (notification) => Effect.sync(() => host.onNotification(notification)),
+      notify: (method) =>
+        Effect.suspend(() =>
+          Deferred.isDoneUnsafe(ended)
+            ? Effect.flatMap(Deferred.await(ended), (error) => Effect.fail(error))
+            : Effect.sync(() => void this.notified.push(`${generation} ${method}`))
+        ),
       request: <Method extends string>(ticket: RequestTicket<Method>) =>
         // The script answers any method; only the test knows that the result fits.
         request(ticket) as Effect.Effect<ResultOf<Method>, SessionFailure>,

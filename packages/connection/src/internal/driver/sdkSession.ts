@@ -1,18 +1,30 @@
 /** The official SDK's `Client` on one transport, as an `McpSession`. A new `Client` and a new transport for every session. */
 import {
   Client,
+  type ClientContext,
   type JSONRPCMessage,
+  ProtocolError,
   type RequestOptions,
   type StandardSchemaV1,
   type Transport
 } from "@modelcontextprotocol/client"
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { ConnectionError, type Reason, TransportClosed } from "../../ConnectionError.ts"
-import type { McpSession, RequestTicket, ResultOf, SessionFailure, SessionInfo } from "../../McpSession.ts"
+import {
+  type McpSession,
+  RequestTicket,
+  type ResultOf,
+  type SessionFailure,
+  type SessionHost,
+  type SessionInfo
+} from "../../McpSession.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
@@ -27,6 +39,7 @@ const maxItems = 10_000
 export interface Options {
   readonly server: string
   readonly client: { readonly name: string; readonly version: string }
+  readonly host: SessionHost
   readonly transport: Transport
   /** Waits for the loss of the transport. */
   readonly lost: Effect.Effect<Reason>
@@ -41,7 +54,9 @@ export interface Options {
 /** A request on the wire. */
 interface Flight {
   readonly ticket: RequestTicket
-  /** The server answered with a JSON-RPC error. */
+  /** The server has answered; the SDK settles the request a moment later. */
+  answered: boolean
+  /** It answered with a JSON-RPC error. */
   refused: boolean
   /** Settles it: the reply is no JSON-RPC response. The SDK drops such a reply, and the request would wait for its timeout. */
   readonly malformed: () => void
@@ -64,7 +79,8 @@ export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
   const { transport } = options
-  const client = new Client(options.client, { listMaxPages: maxPages })
+  const client = new Client(options.client, { listMaxPages: maxPages, capabilities: options.host.capabilities })
+  serve(client, options.host, yield* Effect.context<never>())
   const lost = Deferred.makeUnsafe<ConnectionError>()
   const flights = new Map<string | number, Flight>()
   let loss: ConnectionError | undefined
@@ -134,6 +150,15 @@ export const open = Effect.fnUntraced(function* (
     lost: Deferred.await(lost),
     lastActivity: options.lastActivity,
     inFlight: () => flights.size,
+    notify: (method, params) =>
+      Effect.callback<void, SessionFailure>((resume) => {
+        const ticket = new RequestTicket<string>(method, params)
+        client.notification(params === undefined ? { method } : { method, params }).then(
+          () => resume(Effect.void),
+          (error: unknown) =>
+            resume(Effect.fail(failureOf({ ticket, answered: false, refused: false, malformed: () => {} }, error)))
+        )
+      }),
     request: <Method extends string>(ticket: RequestTicket<Method>) =>
       Effect.callback<ResultOf<Method>, SessionFailure>((resume) => {
         const abort = new AbortController()
@@ -142,6 +167,7 @@ export const open = Effect.fnUntraced(function* (
         }
         const flight: Flight = {
           ticket,
+          answered: false,
           refused: false,
           malformed: () => {
             land()
@@ -151,12 +177,21 @@ export const open = Effect.fnUntraced(function* (
         }
         const carrier: Carrier = () => {}
         carrier.flight = flight
-        dispatch(client, ticket, { signal: abort.signal, timeout: noSdkTimeout, onresumptiontoken: carrier }).then(
+        const requestOptions = { signal: abort.signal, timeout: noSdkTimeout, onresumptiontoken: carrier }
+        const { onProgress } = ticket
+        dispatch(
+          client,
+          ticket,
+          // For the token alone: see `intercept`.
+          onProgress === undefined ? requestOptions : { ...requestOptions, onprogress: () => {} }
+        ).then(
           (result) => {
             land()
             resume(
-              ticket.method === "tools/list" && hasTooManyTools(result)
-                ? Effect.fail(invalid(ticket, `more than ${maxItems} tools`))
+              isTooLong(ticket, result)
+                ? Effect.fail(
+                    invalid(ticket, `more than ${maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))}`)
+                  )
                 : Effect.succeed(result as ResultOf<Method>)
             )
           },
@@ -174,6 +209,31 @@ export const open = Effect.fnUntraced(function* (
   return session
 })
 
+/** Installs what the client side offers. The SDK checks that each handler's capability is declared. */
+const serve = (client: Client, host: SessionHost, context: Context.Context<never>): void => {
+  for (const [method, handler] of host.handlers) {
+    client.setRequestHandler(method as "ping", (request: unknown, { mcpReq }: ClientContext) =>
+      Effect.runPromiseExitWith(context)(
+        handler(Predicate.hasProperty(request, "params") ? request.params : undefined),
+        {
+          signal: mcpReq.signal
+        }
+      ).then((exit) => {
+        if (Exit.isSuccess(exit)) return exit.value as Record<string, unknown>
+        const refusal = Option.getOrElse(Cause.findErrorOption(exit.cause), () => ({
+          code: -32603,
+          message: "the handler failed"
+        }))
+        throw new ProtocolError(refusal.code, refusal.message)
+      })
+    )
+  }
+  client.fallbackNotificationHandler = ({ method, params }) => {
+    host.onNotification({ method, params })
+    return Promise.resolve()
+  }
+}
+
 /** Notes which request is sent under which id, and what the server says of it, before the SDK sees it. */
 const intercept = (transport: Transport, flights: Map<string | number, Flight>): void => {
   const send = transport.send.bind(transport)
@@ -183,18 +243,43 @@ const intercept = (transport: Transport, flights: Map<string | number, Flight>):
       // A list of many pages is one request to us: only its last page is in flight.
       if (flight.ticket.requestId !== undefined) flights.delete(flight.ticket.requestId)
       flight.ticket.requestId = message.id
+      // What the server said of an earlier leg says nothing of this one.
+      flight.answered = false
+      flight.refused = false
       flights.set(message.id, flight)
     }
     return send(message, sendOptions)
   }
   transport.onmessage = (message: JSONRPCMessage) => {
-    if ("method" in message || !("id" in message) || message.id === undefined) return
+    if ("method" in message) return tellProgress(message, flights)
+    if (!("id" in message) || message.id === undefined) return
     // Some servers answer with the id as a string, and the SDK takes it for the number that it is.
     const flight = flights.get(message.id) ?? flights.get(Number(message.id))
     if (flight === undefined) return
+    flight.answered = true
     if (!isResponse(message)) flight.malformed()
     else if ("error" in message) flight.refused = true
   }
+}
+
+/**
+ * Told as it comes: the SDK tells of progress a moment later, and drops it when the answer came in the same piece (protocol.ts,
+ * `_onnotification` and `_onresponse`).
+ */
+const tellProgress = (message: JSONRPCMessage, flights: ReadonlyMap<string | number, Flight>): void => {
+  if (!("method" in message) || message.method !== "notifications/progress") return
+  const { params } = message
+  if (!Predicate.hasProperty(params, "progress") || !Predicate.isNumber(params.progress)) return
+  const token = Predicate.hasProperty(params, "progressToken") ? params.progressToken : undefined
+  const flight = flights.get(Number(token))
+  if (flight === undefined || flight.answered) return
+  flight.ticket.onProgress?.({
+    progress: params.progress,
+    ...(Predicate.hasProperty(params, "total") && Predicate.isNumber(params.total) ? { total: params.total } : {}),
+    ...(Predicate.hasProperty(params, "message") && Predicate.isString(params.message)
+      ? { message: params.message }
+      : {})
+  })
 }
 
 /** JSON-RPC 2.0, §5. Everything else with the id of a request is a broken answer to it, which the SDK drops. */
@@ -208,18 +293,32 @@ const isResponse = (message: JSONRPCMessage): boolean =>
 
 const dispatch = (client: Client, ticket: RequestTicket, options: RequestOptions): Promise<unknown> => {
   const { method, params } = ticket
+  const capabilities = client.getServerCapabilities()
+  const all = { ...options, cacheMode: "refresh" } as const
   try {
     switch (method) {
       case "tools/call":
         return client.callTool(params as Parameters<Client["callTool"]>[0], options)
+      // Without parameters the SDK walks all pages, and keeps what it needs to check results against output schemas. That a
+      // server has no such lists it would tell with a line on stdout.
       case "tools/list":
-        // Without a cursor the SDK walks all pages, and keeps what it needs to check results against output schemas.
-        if (params === undefined) {
-          // The SDK would say so itself, with a line on stdout.
-          if (client.getServerCapabilities()?.tools === undefined) return Promise.resolve({ tools: [] })
-          return client.listTools(undefined, { ...options, cacheMode: "refresh" })
-        }
-        break
+        if (params !== undefined) break
+        return capabilities?.tools === undefined ? Promise.resolve({ tools: [] }) : client.listTools(undefined, all)
+      case "resources/list":
+        if (params !== undefined) break
+        return capabilities?.resources === undefined
+          ? Promise.resolve({ resources: [] })
+          : client.listResources(undefined, all)
+      case "resources/templates/list":
+        if (params !== undefined) break
+        return capabilities?.resources === undefined
+          ? Promise.resolve({ resourceTemplates: [] })
+          : client.listResourceTemplates(undefined, all)
+      case "prompts/list":
+        if (params !== undefined) break
+        return capabilities?.prompts === undefined
+          ? Promise.resolve({ prompts: [] })
+          : client.listPrompts(undefined, all)
       case "ping":
         if (client.getProtocolEra() === "modern") return client.discover(options)
         break
@@ -253,8 +352,10 @@ const unchecked: StandardSchemaV1<unknown, unknown> = {
   "~standard": { version: 1, vendor: "mcp-tether", validate: (value) => ({ value }) }
 }
 
-const hasTooManyTools = (result: unknown): boolean =>
-  Predicate.hasProperty(result, "tools") && Array.isArray(result.tools) && result.tools.length > maxItems
+const isTooLong = ({ method }: RequestTicket, result: unknown): boolean =>
+  method.endsWith("/list") &&
+  Predicate.isObject(result) &&
+  Object.values(result).some((list) => Array.isArray(list) && list.length > maxItems)
 
 /** How deep JSON is gone through; what lies deeper is hidden whole. */
 const maxDepth = 64
@@ -280,6 +381,8 @@ const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
     protocolVersion: client.getNegotiatedProtocolVersion() ?? "unknown",
     name: server?.name ?? "unknown",
     version: server?.version ?? "unknown",
+    capabilities: client.getServerCapabilities() ?? {},
+    instructions: client.getInstructions(),
     pid
   }
 }

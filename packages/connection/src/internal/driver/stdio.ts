@@ -86,6 +86,7 @@ const open = Effect.fnUntraced(function* (
   let lastActivity = clock.currentTimeMillisUnsafe()
   const onBytes = (): void => {
     lastActivity = clock.currentTimeMillisUnsafe()
+    context.onActivity()
   }
   const breaks = (reason: Reason) => Deferred.succeed(broken, reason)
 
@@ -109,6 +110,7 @@ const open = Effect.fnUntraced(function* (
   return yield* SdkSession.open({
     server: context.server,
     client: context.client,
+    host: context.host,
     transport,
     lost: verdict(child, broken, drained),
     stderrTail,
@@ -298,8 +300,13 @@ const readStderr = (
   onBytes: () => void
 ): Effect.Effect<void> => {
   let ready: Array<string> = []
-  const splitter = () =>
-    LineSplitter.make({ maxBytes: stderrTailBytes, onLine: (line) => ready.push(conceal?.(line) ?? line) })
+  /** A line that was too long is left out whole: its end could be the end of a secret. */
+  let cut = false
+  const onLine = (line: string): void => {
+    if (!cut) ready.push(conceal?.(line) ?? line)
+    cut = false
+  }
+  const splitter = () => LineSplitter.make({ maxBytes: stderrTailBytes, onLine })
   let lines = splitter()
   const flush = Effect.suspend(() => {
     const logged = ready
@@ -310,7 +317,10 @@ const readStderr = (
     Stream.runForEach((chunk) => {
       onBytes()
       stderr.push(chunk)
-      if (lines.push(chunk) === "overflow") lines = splitter()
+      if (lines.push(chunk) === "overflow") {
+        lines = splitter()
+        cut = true
+      }
       return flush
     }),
     Effect.ignore,

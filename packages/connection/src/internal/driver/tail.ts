@@ -6,6 +6,9 @@ export interface Tail {
   readonly text: () => string | undefined
 }
 
+/** A line that is cut may begin in the middle of a secret, which would not be recognised: its beginning is dropped as well. */
+const cutMargin = 4096
+
 export const make = (maxBytes: number): Tail => {
   const pieces: Array<Uint8Array> = []
   let size = 0
@@ -29,7 +32,9 @@ export const make = (maxBytes: number): Tail => {
       if (size === 0) return undefined
       const all = Buffer.concat(pieces, size)
       const text = all.subarray(Math.max(0, size - maxBytes)).toString("utf8")
-      return dropped || size > maxBytes ? text.slice(text.indexOf("\n") + 1) : text
+      if (!dropped && size <= maxBytes) return text
+      const lineEnd = text.indexOf("\n")
+      return lineEnd === -1 ? text.slice(cutMargin) : text.slice(lineEnd + 1)
     }
   }
 }

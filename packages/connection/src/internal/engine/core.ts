@@ -12,7 +12,10 @@ import * as Semaphore from "effect/Semaphore"
 import { ConnectionError, InternalError, type Reason } from "../../ConnectionError.ts"
 import type * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
-import type { McpSession } from "../../McpSession.ts"
+import type { McpSession, ServerNotification } from "../../McpSession.ts"
+import * as Catalogs from "./catalogs.ts"
+import type * as Desired from "./desired.ts"
+import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
 
 /** A session that callers may use. */
@@ -21,6 +24,14 @@ export interface Published {
   readonly session: McpSession
   readonly openedAt: number
   readonly tools: ToolCatalog.ToolCatalog
+  /** What this session has acknowledged of what is desired. */
+  readonly applied: Desired.Applied
+  /** How often it has said that its lists changed. */
+  readonly versions: Catalogs.Versions
+  /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
+  jumped: boolean
+  /** Changes whenever an attempt to replace it starts or ends. */
+  refreshPhase: number
   /** Why it was lost, once it is: what its requests failed with is often only the consequence. */
   loss: ConnectionError | undefined
 }
@@ -29,6 +40,8 @@ export interface Published {
 export interface Snapshot {
   readonly state: ConnectionState.ConnectionState
   readonly published: Published | undefined
+  /** The number of the last session that was published; 0 before the first. */
+  readonly generation: number
 }
 
 /**
@@ -39,8 +52,9 @@ export type Signal = Data.TaggedEnum<{
   Start: {}
   LossReported: { readonly seen: number; readonly error: ConnectionError }
   ReconnectRequested: { readonly seen: number; readonly phase: number }
+  RefreshRequested: { readonly seen: number; readonly phase: number; readonly refreshPhase: number }
 }>
-export const { Start, LossReported, ReconnectRequested } = Data.taggedEnum<Signal>()
+export const { Start, LossReported, ReconnectRequested, RefreshRequested } = Data.taggedEnum<Signal>()
 
 export interface Core {
   readonly server: string
@@ -48,8 +62,6 @@ export interface Core {
   readonly states: PubSub.PubSub<ConnectionState.ConnectionState>
   readonly events: PubSub.PubSub<ConnectionEvent.ConnectionEvent>
   readonly mailbox: Queue.Queue<Signal>
-  /** The number of the last session that was published; 0 before the first. */
-  readonly generation: Ref.Ref<number>
   /** Changes whenever an attempt starts or ends. */
   readonly phase: Ref.Ref<number>
   /** How to read the last of the server's stderr, of the attempt that was made last. */
@@ -59,6 +71,19 @@ export interface Core {
     event: (at: number) => ConnectionEvent.ConnectionEvent,
     publish?: (current: Published | undefined) => Published | undefined
   ) => Effect.Effect<void>
+  /** The same, if something holds at the moment of the write; tells whether it did. */
+  readonly emitIf: (
+    holds: () => boolean,
+    event: (at: number) => ConnectionEvent.ConnectionEvent,
+    publish: (current: Published | undefined) => Published | undefined,
+    /** What there is to tell besides, before anyone who waits goes on. */
+    then?: (at: number) => ConnectionEvent.ConnectionEvent | undefined
+  ) => Effect.Effect<boolean>
+  readonly telemetry: Telemetry.Telemetry
+  /** Completes when the connection is closed. */
+  readonly closed: Deferred.Deferred<void>
+  /** The notifications of the sessions, restored or not. */
+  readonly notifications: PubSub.PubSub<ServerNotification>
   /**
    * Completes at the next change that can end a wait: to `Ready`, `Failed` or `Closed`. Read it before the snapshot, or a change
    * between the two is missed.
@@ -73,42 +98,61 @@ export interface Core {
 const streamCapacity = 1024
 
 export const make = Effect.fnUntraced(function* (server: string) {
-  const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined })
+  const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined, generation: 0 })
   const states = yield* PubSub.sliding<ConnectionState.ConnectionState>({ capacity: streamCapacity, replay: 1 })
   const events = yield* PubSub.sliding<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
   yield* PubSub.publish(states, ConnectionState.initial)
+  const notifications = yield* PubSub.sliding<ServerNotification>({ capacity: streamCapacity })
   const mailbox = yield* Queue.unbounded<Signal>()
-  const generation = yield* Ref.make(0)
   const phase = yield* Ref.make(0)
   const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
+  const telemetry = Telemetry.make(server)
   const emitting = yield* Semaphore.make(1)
+  const closed = Deferred.makeUnsafe<void>()
   let turn = Deferred.makeUnsafe<void>()
+
+  const emitIf: Core["emitIf"] = (holds, makeEvent, publish, then = () => undefined) =>
+    Effect.gen(function* () {
+      const event = makeEvent(yield* Clock.currentTimeMillis)
+      const changed = yield* Ref.modify(snapshot, (current): readonly [Change | undefined, Snapshot] => {
+        if (!holds()) return [undefined, current]
+        const state = ConnectionState.transition(current.state, event)
+        const published = state._tag === "Closed" ? undefined : publish(current.published)
+        const generation = published?.generation ?? current.generation
+        return [
+          { before: current.state, state },
+          { state, published, generation }
+        ]
+      })
+      if (changed === undefined) return false
+      const { before, state } = changed
+      if (state !== before) yield* PubSub.publish(states, state)
+      yield* PubSub.publish(events, event)
+      yield* telemetry.record(event)
+      const more = then(event.at)
+      if (more !== undefined) yield* PubSub.publish(events, more)
+      if (state !== before && settles(state)) {
+        const ended = turn
+        turn = Deferred.makeUnsafe()
+        Deferred.doneUnsafe(ended, Exit.void)
+        if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
+      }
+      return true
+    }).pipe(emitting.withPermits(1), Effect.uninterruptible)
 
   const core: Core = {
     server,
     snapshot,
     states,
     events,
+    notifications,
+    telemetry,
+    closed,
     mailbox,
-    generation,
     phase,
     stderrTail,
-    emit: (makeEvent, publish = (current) => current) =>
-      Effect.gen(function* () {
-        const event = makeEvent(yield* Clock.currentTimeMillis)
-        const [before, state] = yield* Ref.modify(snapshot, (current) => {
-          const state = ConnectionState.transition(current.state, event)
-          const published = state._tag === "Closed" ? undefined : publish(current.published)
-          return [[current.state, state] as const, { state, published }]
-        })
-        if (state !== before) yield* PubSub.publish(states, state)
-        yield* PubSub.publish(events, event)
-        if (state !== before && settles(state)) {
-          const ended = turn
-          turn = Deferred.makeUnsafe()
-          Deferred.doneUnsafe(ended, Exit.void)
-        }
-      }).pipe(emitting.withPermits(1), Effect.uninterruptible),
+    emit: (makeEvent, publish = (current) => current) => Effect.asVoid(emitIf(() => true, makeEvent, publish)),
+    emitIf,
     turn: () => turn,
     error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail }),
     defect: (where, cause) => {
@@ -121,13 +165,27 @@ export const make = Effect.fnUntraced(function* (server: string) {
   return core
 })
 
+interface Change {
+  readonly before: ConnectionState.ConnectionState
+  readonly state: ConnectionState.ConnectionState
+}
+
 const settles = (state: ConnectionState.ConnectionState): boolean =>
   state._tag === "Ready" || state._tag === "Failed" || state._tag === "Closed"
 
-export const makePublished = (generation: number, session: McpSession, openedAt: number): Published => ({
+export const makePublished = (
+  generation: number,
+  session: McpSession,
+  openedAt: number,
+  applied: Desired.Applied
+): Published => ({
   generation,
   session,
   openedAt,
   tools: ToolCatalog.make(),
+  applied,
+  versions: Catalogs.noVersions(),
+  refreshPhase: 0,
+  jumped: false,
   loss: undefined
 })

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
@@ -11,18 +12,37 @@ import * as Stream from "effect/Stream"
 import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
-import type { Ready, Shape } from "../../McpConnection.ts"
-import type { ParamsOf, ResultOf } from "../../McpSession.ts"
-import type { McpTransport } from "../../McpTransport.ts"
-import type { RequestError } from "../../RequestError.ts"
+import type { Options, Ready, ResourceUpdate, Shape } from "../../McpConnection.ts"
+import type { ParamsOf, ResultOf, SessionInfo } from "../../McpSession.ts"
+import { ConnectionClosed, type ConnectionUnavailable, InvalidRequest, type RequestError } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
+import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
+import * as Desired from "./desired.ts"
+import * as Host from "./host.ts"
 import type { Decoded } from "./options.ts"
+import * as Patience from "./patience.ts"
 import * as Requests from "./requests.ts"
+import * as Restoration from "./restoration.ts"
 import * as SessionScopes from "./sessionScopes.ts"
 import * as Supervisor from "./supervisor.ts"
 
-export interface Engine extends Pick<Shape, "name" | "state" | "changes" | "events" | "awaitReady" | "reconnect"> {
+export interface Engine extends Pick<
+  Shape,
+  | "name"
+  | "state"
+  | "changes"
+  | "events"
+  | "awaitReady"
+  | "reconnect"
+  | "refresh"
+  | "notify"
+  | "notifications"
+  | "setLogLevel"
+  | "setRoots"
+  | "resourceUpdates"
+  | "catalog"
+> {
   readonly request: <Method extends string>(
     method: Method,
     params: ParamsOf<Method> | undefined,
@@ -30,13 +50,39 @@ export interface Engine extends Pick<Shape, "name" | "state" | "changes" | "even
   ) => Effect.Effect<ResultOf<Method>, RequestError>
 }
 
-export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, options: Decoded) {
-  const core = yield* Core.make(options.name)
-  const requests = Requests.make(core, options)
-  const scope = yield* Scope.fork(yield* Effect.scope)
+/** The options that are the user's own code: nothing is decoded in them. */
+type Own<R> = Pick<Options<R>, "transport" | "handlers" | "roots" | "onSession">
 
-  yield* Effect.acquireRelease(start(core, transport, options), (running) =>
-    stop(core, running, options.closeTimeout ?? transport.closeWithin?.() ?? Duration.seconds(15))
+export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decoded) {
+  const core = yield* Core.make(options.name)
+  const desired = Desired.make(own.roots)
+  const catalogs = Catalogs.make()
+  const restoration = Restoration.make(core, desired, catalogs, {
+    restore: options.restore,
+    onSession: own.onSession,
+    timeout: options.defaults.timeout
+  })
+  const questions = Patience.makeQuestions()
+  const requests = Requests.make(
+    core,
+    catalogs,
+    options,
+    own.handlers?.elicitation === undefined ? undefined : questions
+  )
+  const context = yield* Effect.context<R>()
+  const host = Host.make({
+    handlers: own.handlers ?? {},
+    context,
+    desired,
+    questions,
+    onNotification: (notification) => Effect.runSyncWith(context)(PubSub.publish(core.notifications, notification))
+  })
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const closeTimeout = options.closeTimeout ?? own.transport.closeWithin?.() ?? Duration.seconds(15)
+
+  yield* Effect.acquireRelease(
+    start(core, { ...options, transport: own.transport, host, restoration, catalogs }),
+    (running) => stop(core, catalogs, running, closeTimeout)
   ).pipe(Scope.provide(scope))
   if (options.start === "required") {
     yield* untilStarted(core, options).pipe(
@@ -52,6 +98,23 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
         : ConnectionState.Ready({ generation, since: openedAt, server: session.info })
     })
 
+  /** Asks the supervisor for another session, and waits for it. */
+  const replaced = (kind: "reconnect" | "refresh") =>
+    Effect.suspend(() => {
+      const { generation: seen, published, state } = Ref.getUnsafe(core.snapshot)
+      const phase = Ref.getUnsafe(core.phase)
+      Queue.offerUnsafe(
+        core.mailbox,
+        kind === "reconnect"
+          ? Core.ReconnectRequested({ seen, phase })
+          : Core.RefreshRequested({ seen, phase, refreshPhase: published?.refreshPhase ?? 0 })
+      )
+      return ready(seen, state)
+    })
+
+  const untilClosed = <A>(stream: Stream.Stream<A>): Stream.Stream<A> =>
+    Stream.interruptWhen(stream, Deferred.await(core.closed))
+
   const engine: Engine = {
     name: core.server,
     request: (method, params, options) => requests.request(method, params, options, toolOf(method, params)),
@@ -63,12 +126,135 @@ export const make = Effect.fnUntraced(function* <R>(transport: McpTransport<R>, 
         : Stream.takeUntil(Stream.fromPubSub(core.events), (event) => event._tag === "Closed")
     ),
     awaitReady: ready(0),
-    reconnect: Effect.suspend(() => {
-      const seen = Ref.getUnsafe(core.generation)
-      Queue.offerUnsafe(core.mailbox, Core.ReconnectRequested({ seen, phase: Ref.getUnsafe(core.phase) }))
-      return ready(seen, Ref.getUnsafe(core.snapshot).state)
-    })
+    reconnect: replaced("reconnect"),
+    refresh: Effect.scoped(
+      Effect.gen(function* () {
+        const events = yield* PubSub.subscribe(core.events)
+        const seen = Ref.getUnsafe(core.snapshot).generation
+        const refused: Effect.Effect<never, ConnectionUnavailable> = Effect.flatMap(PubSub.take(events), (event) =>
+          event._tag === "RefreshFailed" && event.generation === seen
+            ? Effect.fail(requests.unavailable("RefreshFailed", event.error))
+            : refused
+        )
+        return yield* Effect.raceFirst(replaced("refresh"), refused)
+      })
+    ),
+    catalog: Effect.sync(catalogs.current),
+    notifications: untilClosed(Stream.fromPubSub(core.notifications)),
+    notify: (method, params) =>
+      requests.onSession(method, options.defaults, ({ session }) => session.notify(method, params)),
+    setLogLevel: (level) =>
+      Effect.suspend(() => {
+        const before = desired.logLevel
+        desired.logLevel = level
+        return tell("logging/setLevel", { level }, ({ capabilities }) => capabilities.logging !== undefined).pipe(
+          // What the server will not have is not desired: it would keep the next session from being restored.
+          Effect.tapError((error) =>
+            Effect.sync(() => {
+              if (error._tag === "ServerRejected" && desired.logLevel === level) desired.logLevel = before
+            })
+          )
+        )
+      }),
+    setRoots: (roots) =>
+      Effect.suspend(() => {
+        if (desired.roots === undefined) {
+          return Effect.fail(
+            new InvalidRequest({
+              server: core.server,
+              method: Desired.rootsChanged,
+              description: "no roots were declared: give the connection `roots`, if only an empty list"
+            })
+          )
+        }
+        const { published, state } = Ref.getUnsafe(core.snapshot)
+        if (state._tag === "Closed") return Effect.fail(closedBefore())
+        desired.roots = roots
+        if (published === undefined) return Effect.void
+        published.applied.roots = roots
+        return engine.notify(Desired.rootsChanged)
+      }),
+    resourceUpdates: (uri) => Stream.unwrap(updatesOf(uri))
   }
+
+  const closedBefore = () => new ConnectionClosed({ server: core.server, delivery: "NotSent" })
+
+  /** Sends what is desired now to the session that serves, if there is one that understands it; the next is restored to it. */
+  const tell = <const Method extends "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe">(
+    method: Method,
+    params: ParamsOf<Method>,
+    understood: (info: SessionInfo) => boolean
+  ): Effect.Effect<void, RequestError> =>
+    Effect.suspend(() => {
+      const { published, state } = Ref.getUnsafe(core.snapshot)
+      if (state._tag === "Closed") return Effect.fail(closedBefore())
+      return published === undefined || !understood(published.session.info)
+        ? Effect.void
+        : requests.request(method, params, { ...options.defaults, replay: "never" }).pipe(
+            Effect.asVoid,
+            // The session was lost under it, and the next one is restored to what is desired: nothing needs to be sent again.
+            Effect.catchTag("ConnectionUnavailable", (error) =>
+              error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+            )
+          )
+    })
+
+  /** One subscription of the server for all readers of a resource. */
+  const subscribed = (uri: string): Effect.Effect<void, RequestError, Scope.Scope> =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const readers = (desired.subscriptions.get(uri) ?? 0) + 1
+        desired.subscriptions.set(uri, readers)
+        return readers
+      }),
+      () =>
+        Effect.suspend(() => {
+          const readers = desired.subscriptions.get(uri)
+          if (readers === undefined) return Effect.void
+          if (readers > 1) {
+            desired.subscriptions.set(uri, readers - 1)
+            return Effect.void
+          }
+          desired.subscriptions.delete(uri)
+          // In the background: whoever stops reading need not wait for the server to agree.
+          return tell("resources/unsubscribe", { uri }, Desired.canSubscribe).pipe(
+            Effect.ignore,
+            Effect.forkDetach({ startImmediately: true })
+          )
+        })
+    ).pipe(
+      Effect.flatMap((readers) =>
+        readers === 1 ? tell("resources/subscribe", { uri }, Desired.canSubscribe) : Effect.void
+      ),
+      // What the server will not have is not desired, and needs no end.
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          if (error._tag === "ServerRejected") desired.subscriptions.delete(uri)
+        })
+      )
+    )
+
+  const updatesOf = Effect.fnUntraced(function* (
+    uri: string
+  ): Effect.fn.Return<Stream.Stream<ResourceUpdate>, RequestError, Scope.Scope> {
+    // Before the server knows of the reader, so that nothing it says at once is missed.
+    const notifications = yield* PubSub.subscribe(core.notifications)
+    const events = yield* PubSub.subscribe(core.events)
+    yield* subscribed(uri)
+    const updates = Stream.fromSubscription(notifications).pipe(
+      Stream.filter(
+        ({ method, params }) =>
+          method === "notifications/resources/updated" && params !== undefined && params["uri"] === uri
+      ),
+      Stream.map((): ResourceUpdate => ({ _tag: "Updated", uri }))
+    )
+    const gaps = Stream.fromSubscription(events).pipe(
+      Stream.filter((event) => event._tag === "SessionReady"),
+      Stream.map(({ generation }): ResourceUpdate => ({ _tag: "MayHaveMissed", uri, generation }))
+    )
+    return untilClosed(Stream.merge(updates, gaps))
+  })
+
   return engine
 })
 
@@ -99,13 +285,14 @@ interface Running {
   readonly scopes: SessionScopes.SessionScopes
 }
 
-const start = Effect.fnUntraced(function* <R>(core: Core.Core, transport: McpTransport<R>, options: Decoded) {
+const start = Effect.fnUntraced(function* <R>(
+  core: Core.Core,
+  options: Omit<Supervisor.Options<R>, "eager"> & Decoded
+) {
   const scopes = SessionScopes.make()
-  const supervisor = yield* Supervisor.run(core, scopes, {
-    ...options,
-    transport,
-    eager: options.start !== "lazy"
-  }).pipe(Effect.forkDetach)
+  const supervisor = yield* Supervisor.run(core, scopes, { ...options, eager: options.start !== "lazy" }).pipe(
+    Effect.forkDetach
+  )
   const running: Running = { supervisor, scopes }
   return running
 })
@@ -113,10 +300,12 @@ const start = Effect.fnUntraced(function* <R>(core: Core.Core, transport: McpTra
 /** In this order: nothing is opened any more, nobody is handed a session any more, and what is open is closed. */
 const stop = Effect.fnUntraced(function* (
   core: Core.Core,
+  catalogs: Catalogs.Catalogs,
   { scopes, supervisor }: Running,
   closeTimeout: Duration.Duration
 ) {
   supervisor.interruptUnsafe()
+  catalogs.markStale(Catalogs.kinds)
   yield* core.emit(
     (at) => ConnectionEvent.Closed({ at }),
     () => undefined

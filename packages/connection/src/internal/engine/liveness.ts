@@ -6,42 +6,57 @@ import { LivenessLost, type Reason } from "../../ConnectionError.ts"
 import type { Heartbeat } from "../../Heartbeat.ts"
 import { type McpSession, RequestTicket } from "../../McpSession.ts"
 
+/** A sleep that took this much longer than it should was no sleep of ours: the machine slept (a laptop's lid, a stopped VM). */
+const jumpMillis = 5_000
+
+export interface Notes {
+  readonly missed: Effect.Effect<void>
+  /** The clock has jumped, and nothing was heard since; or something was. */
+  readonly jumped: (jumped: boolean) => void
+}
+
 /** Waits for the verdict that the session is dead. Does not return while the server gives any sign of life. */
 export const untilDead = Effect.fnUntraced(function* (
   session: McpSession,
-  heartbeat: Heartbeat
+  heartbeat: Heartbeat,
+  notes: Notes
 ): Effect.fn.Return<Reason> {
   const interval = Duration.toMillis(heartbeat.interval)
   const busyGrace = Duration.toMillis(heartbeat.busyGrace)
   let missed = 0
+  let jumped = false
 
   while (true) {
-    const silent = (yield* Clock.currentTimeMillis) - session.lastActivity()
+    const now = yield* Clock.currentTimeMillis
+    const silent = now - session.lastActivity()
     const patience = session.inFlight() > 0 ? Math.max(interval, busyGrace) : interval
-    if (silent < patience) {
-      missed = 0
+    if (silent < interval) missed = 0
+    if (silent < patience && !jumped) {
       // A request may come or go meanwhile, so the longer patience is looked at again.
-      yield* Effect.sleep(Math.min(interval, patience - silent))
+      const pause = Math.min(interval, patience - silent)
+      yield* Effect.sleep(pause)
+      jumped = (yield* Clock.currentTimeMillis) - now - pause > jumpMillis
+      if (jumped) notes.jumped(true)
       continue
     }
+    jumped = false
     const heard = session.lastActivity()
     yield* probe(session, missed).pipe(Effect.timeoutOption(heartbeat.timeout))
     // Bytes, not the answer: some requests the client answers by itself.
     if (session.lastActivity() > heard) {
       missed = 0
+      notes.jumped(false)
       yield* Effect.sleep(interval)
       continue
     }
     missed += 1
-    if (missed >= heartbeat.misses)
-      return new LivenessLost({
-        missed,
-        silentFor: Duration.millis(silentNow(session, yield* Clock.currentTimeMillis))
-      })
+    yield* notes.missed
+    if (missed >= heartbeat.misses) {
+      const silentFor = (yield* Clock.currentTimeMillis) - session.lastActivity()
+      return new LivenessLost({ missed, silentFor: Duration.millis(Math.max(0, silentFor)) })
+    }
   }
 })
-
-const silentNow = (session: McpSession, now: number): number => Math.max(0, now - session.lastActivity())
 
 /**
  * Any answer is life, also a refusal: servers without `ping` exist (-32601). A silent `ping` is confirmed by a different
@@ -49,7 +64,7 @@ const silentNow = (session: McpSession, now: number): number => Math.max(0, now 
  */
 const probe = (session: McpSession, missed: number): Effect.Effect<void> => {
   const request =
-    missed % 2 === 0
+    missed % 2 === 0 || session.info.capabilities.tools === undefined
       ? Effect.asVoid(session.request(new RequestTicket("ping", undefined)))
       : Effect.asVoid(session.request(new RequestTicket("tools/list", undefined)))
   return Effect.catch(request, (failure) => (failure._tag === "ConnectionError" ? Effect.never : Effect.void))

@@ -45,6 +45,10 @@ const isTransport = (u: unknown): u is object =>
   Predicate.hasProperty(u, "validate") &&
   Effect.isEffect(u.validate)
 
+const FunctionOption = valueOption((u): u is object => Predicate.isFunction(u), "a function that returns an Effect")
+
+const isRoot = (u: unknown): u is object => Predicate.hasProperty(u, "uri") && Predicate.isString(u.uri)
+
 const ConnectionSchema = Schema.Struct({
   ...requestFields,
   transport: valueOption(isTransport, "a McpTransport, like McpTransport.stdio({ command })"),
@@ -64,10 +68,22 @@ const ConnectionSchema = Schema.Struct({
   heartbeat: Schema.optional(HeartbeatOption),
   maxWaiting: Schema.optional(CountOption(0)),
   maxReplays: Schema.optional(CountOption(0)),
-  closeTimeout: Schema.optional(DurationOption)
+  replayBudget: Schema.optional(Schema.Struct({ burst: CountOption(0), perSecond: CountOption(0) })),
+  closeTimeout: Schema.optional(DurationOption),
+  handlers: Schema.optional(
+    Schema.Struct({ sampling: Schema.optional(FunctionOption), elicitation: Schema.optional(FunctionOption) })
+  ),
+  roots: Schema.optional(Schema.Array(valueOption(isRoot, `a root, like { uri: "file:///home/me" }`))),
+  onSession: Schema.optional(FunctionOption),
+  restore: Schema.optional(Schema.Literals(["required", "best-effort"])),
+  drainTimeout: Schema.optional(DurationOption)
 })
 
-const RequestSchema = Schema.Struct({ ...requestFields, timeout: Schema.optional(DurationOption) })
+const RequestSchema = Schema.Struct({
+  ...requestFields,
+  timeout: Schema.optional(DurationOption),
+  onProgress: Schema.optional(valueOption((u): u is object => Predicate.isFunction(u), "a function"))
+})
 
 const decodeConnection = decodeOptions(ConnectionSchema, { of: "McpConnection" })
 const decodeRequestOptions = decodeOptions(RequestSchema, { of: "the request" })
@@ -84,6 +100,8 @@ export interface Decoded extends Requests.Limits {
   readonly closeTimeout: Duration.Duration | undefined
   readonly heartbeat: Heartbeat.Heartbeat | undefined
   readonly defaults: Requests.Options
+  readonly restore: "required" | "best-effort"
+  readonly drainTimeout: Duration.Duration
 }
 
 export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded, InvalidOptions> =>
@@ -97,13 +115,17 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
     stableAfter: duration(decoded.stableAfter, "10 seconds"),
     maxWaiting: decoded.maxWaiting ?? 1000,
     maxReplays: decoded.maxReplays ?? 1,
+    replayBudget: decoded.replayBudget ?? { burst: 1000, perSecond: 100 },
     closeTimeout: decoded.closeTimeout === undefined ? undefined : duration(decoded.closeTimeout, 0),
     heartbeat: decoded.heartbeat === "off" ? undefined : Heartbeat.make(decoded.heartbeat),
     defaults: {
       timeout: duration(decoded.requestTimeout, "60 seconds"),
       wait: wait(decoded.wait ?? "30 seconds"),
-      replay: decoded.replay ?? "safe"
-    }
+      replay: decoded.replay ?? "safe",
+      onProgress: undefined
+    },
+    restore: decoded.restore ?? "required",
+    drainTimeout: duration(decoded.drainTimeout, "30 seconds")
   }))
 
 export const decodeRequest = (
@@ -117,7 +139,8 @@ export const decodeRequest = (
     Effect.map((decoded) => ({
       timeout: duration(decoded.timeout, defaults.timeout),
       wait: decoded.wait === undefined ? defaults.wait : wait(decoded.wait),
-      replay: decoded.replay ?? defaults.replay
+      replay: decoded.replay ?? defaults.replay,
+      onProgress: options.onProgress
     })),
     Effect.mapError(
       (error) => new InvalidRequest({ server, method, tool: toolOf(method, params), description: error.message })

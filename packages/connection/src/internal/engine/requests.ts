@@ -1,4 +1,5 @@
 /** The path of a request: to the current session, or to the next one, and again or not when the session is lost. */
+import type { Progress } from "@modelcontextprotocol/client"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -7,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import type { ConnectionError } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
@@ -20,13 +22,17 @@ import {
   type RequestError,
   RequestTimeout
 } from "../../RequestError.ts"
+import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
+import * as Patience from "./patience.ts"
+import * as ReplayBudget from "./replayBudget.ts"
 
 export interface Options {
   readonly timeout: Duration.Duration
   /** How long a request may stay unsent for want of a session. `undefined`: not at all. */
   readonly wait: Duration.Duration | undefined
   readonly replay: ReplayPolicy.ReplayPolicy
+  readonly onProgress: ((progress: Progress) => void) | undefined
 }
 
 export interface Limits {
@@ -34,6 +40,8 @@ export interface Limits {
   readonly maxWaiting: number
   /** How often one request may be sent again after it was handed over or refused. */
   readonly maxReplays: number
+  /** How many requests of the connection may be sent again at once, and how many more each second. */
+  readonly replayBudget: ReplayBudget.Options
 }
 
 export interface Requests {
@@ -43,6 +51,13 @@ export interface Requests {
     options: Options,
     tool?: string
   ) => Effect.Effect<ResultOf<Method>, RequestError>
+  /** Does something once on the current session, or on the next one. */
+  readonly onSession: (
+    method: string,
+    options: Options,
+    use: (published: Core.Published) => Effect.Effect<void, SessionFailure>
+  ) => Effect.Effect<void, RequestError>
+  readonly unavailable: (because: ConnectionUnavailable["because"], cause?: ConnectionError) => ConnectionUnavailable
   /** Waits for a session newer than generation `after`, as long as it takes. The state `known` does not end the wait. */
   readonly awaitSession: (
     after: number,
@@ -60,6 +75,7 @@ interface Call<Method extends string> {
   /** Since when it is unsent: all waits since then share one bound, also those on a session that died before it was sent. */
   unsentSince: number
   replays: number
+  sendings: number
   /** Over all sendings: what once may have run has no better outcome than that. */
   delivery: Delivery.Delivery
   /** The last sending that may have run. */
@@ -72,44 +88,96 @@ interface Sending {
   readonly cause: ConnectionError
 }
 
-export const make = (core: Core.Core, limits: Limits): Requests => {
+const noQuestions = Patience.makeQuestions()
+
+/** `questions`: those of the server to the user, where the user answers any. */
+export const make = (
+  core: Core.Core,
+  catalogs: Catalogs.Catalogs,
+  limits: Limits,
+  questions: Patience.Questions | undefined
+): Requests => {
+  const budget = ReplayBudget.make(limits.replayBudget)
   let waiting = 0
 
   const request: Requests["request"] = (method, params, options, tool) =>
     Clock.clockWith((clock) => {
-      const startedAt = clock.currentTimeMillisUnsafe()
-      const call: Call<typeof method> = {
-        method,
-        params,
-        tool,
-        options,
-        startedAt,
-        unsentSince: startedAt,
-        replays: 0,
-        delivery: "NotSent",
-        mayHaveRun: undefined
-      }
+      const now = clock.currentTimeMillisUnsafe()
+      const call = makeCall(method, params, options, tool, now)
       const { published } = Ref.getUnsafe(core.snapshot)
-      return published === undefined
-        ? Effect.flatMap(awaitSessionFor(call, 0), (session) => send(call, session))
-        : send(call, published)
+      return core.telemetry.measured(
+        method,
+        now,
+        published === undefined
+          ? Effect.flatMap(awaitSessionFor(call, 0), (session) => send(call, session))
+          : send(call, published)
+      )
     })
+
+  const onSession: Requests["onSession"] = (method, options, use) =>
+    Clock.clockWith((clock) =>
+      Effect.flatMap(
+        awaitSessionFor(makeCall(method, undefined, options, undefined, clock.currentTimeMillisUnsafe()), 0),
+        (published) =>
+          Effect.catch(bounded(method, options, use(published)), (failure): Effect.Effect<never, RequestError> => {
+            if (failure._tag !== "ConnectionError") return Effect.fail(failure)
+            Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: published.generation, error: failure }))
+            return Effect.fail(isClosed() ? closed("NotSent") : unavailable("NotReplayed", failure))
+          })
+      )
+    )
+
+  /** A message without an answer: what is bounded is how long the session takes to take it over. */
+  const bounded = (method: string, { timeout }: Options, sending: Effect.Effect<void, SessionFailure>) => {
+    const guarded = Effect.catchDefect(sending, (defect) => Effect.fail(core.defect("transport", Cause.die(defect))))
+    return Duration.isFinite(timeout)
+      ? Effect.timeoutOrElse(guarded, {
+          duration: timeout,
+          orElse: () =>
+            Effect.fail(new RequestTimeout({ server: core.server, method, after: timeout, delivery: "Unknown" }))
+        })
+      : guarded
+  }
 
   const send = <Method extends string>(
     call: Call<Method>,
     published: Core.Published
   ): Effect.Effect<ResultOf<Method>, RequestError> => {
-    const ticket = new RequestTicket(call.method, call.params)
-    const sent = answer(call, published, ticket)
-    const { timeout } = call.options
+    const { onProgress, timeout } = call.options
+    const renewable = onProgress !== undefined || questions !== undefined
+    const patience =
+      renewable && Duration.isFinite(timeout) ? Patience.make(timeout, questions ?? noQuestions) : undefined
+    const ticket = new RequestTicket(
+      call.method,
+      call.params,
+      onProgress === undefined
+        ? undefined
+        : (progress) => {
+            patience?.renew()
+            // The callback is the user's: what it throws costs neither the call nor the session.
+            Result.try(() => onProgress(progress))
+          }
+    )
+    const sent = core.telemetry.sending(
+      {
+        method: call.method,
+        tool: call.tool,
+        protocolVersion: published.session.info.protocolVersion,
+        generation: published.generation,
+        again: call.sendings++ > 0
+      },
+      answer(call, published, ticket)
+    )
+    // Evaluated after the request was cancelled, so that `sent` cannot change any more.
+    const late = () => Effect.fail(timedOut(call, ticket))
     return Effect.catch(
-      Duration.isFinite(timeout)
-        ? Effect.timeoutOrElse(sent, {
-            duration: timeout,
-            // Evaluated after the request was cancelled, so that `sent` cannot change any more.
-            orElse: () => Effect.fail(timedOut(call, ticket))
-          })
-        : sent,
+      patience !== undefined
+        ? Effect.raceFirst(Effect.asSome(sent), Effect.as(patience.end, Option.none())).pipe(
+            Effect.flatMap((answered) => (Option.isSome(answered) ? Effect.succeed(answered.value) : late()))
+          )
+        : Duration.isFinite(timeout)
+          ? Effect.timeoutOrElse(sent, { duration: timeout, orElse: late })
+          : sent,
       (failure) =>
         failure._tag === "ConnectionError" ? recover(call, published, ticket, failure) : Effect.fail(failure)
     )
@@ -121,9 +189,22 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
     ticket: RequestTicket<Method>
   ): Effect.Effect<ResultOf<Method>, SessionFailure> => {
     const answered = ask(published, ticket)
-    return call.method === "tools/list" && call.params === undefined
-      ? Effect.tap(answered, (result) => Effect.sync(() => published.tools.remember(result)))
-      : answered
+    const kind = Catalogs.kindOf(call.method, call.params)
+    if (kind === undefined) return answered
+    const { generation, tools, versions } = published
+    return Effect.suspend(() => {
+      const epoch = tools.epoch()
+      const readingOf = Catalogs.reading(versions, kind)
+      return Effect.tap(answered, (result) => {
+        if (kind === "tools") tools.remember(result, epoch)
+        // A session that drains knows only what was.
+        if (Ref.getUnsafe(core.snapshot).published !== published) return Effect.void
+        const changes = catalogs.note([readingOf(result)], generation)
+        return Object.keys(changes).length === 0
+          ? Effect.void
+          : core.emit((at) => ConnectionEvent.CatalogChanged({ at, generation, changes }))
+      })
+    })
   }
 
   /** What the session says. A defect of a transport is a failure of the session, or its caller would get no typed answer. */
@@ -151,7 +232,8 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
       if (delivery === "Unknown") call.mayHaveRun = { published, requestId: ticket.requestId, cause }
 
       if (isClosed()) return Effect.fail(closed(call.delivery))
-      const outOfReplays = delivery !== "NotSent" && call.replays >= limits.maxReplays
+      const outOfReplays =
+        delivery !== "NotSent" && (call.replays >= limits.maxReplays || !budget.spend(clock.currentTimeMillisUnsafe()))
       const verdict = outOfReplays ? "Fail" : ReplayPolicy.decide(call.options.replay, call.method, call.delivery)
       // A tool that made no promise when it was called cannot make one afterwards.
       const unsafe =
@@ -331,5 +413,24 @@ export const make = (core: Core.Core, limits: Limits): Requests => {
       delivery: Delivery.worst(call.delivery, ticket.sent ? "Unknown" : "NotSent")
     })
 
-  return { request, awaitSession }
+  return { request, onSession, awaitSession, unavailable }
 }
+
+const makeCall = <Method extends string>(
+  method: Method,
+  params: ParamsOf<Method> | undefined,
+  options: Options,
+  tool: string | undefined,
+  now: number
+): Call<Method> => ({
+  method,
+  params,
+  tool,
+  options,
+  startedAt: now,
+  unsentSince: now,
+  replays: 0,
+  sendings: 0,
+  delivery: "NotSent",
+  mayHaveRun: undefined
+})

@@ -1,31 +1,27 @@
-/** The one fiber that owns the session of a connection: it opens, publishes, watches, retires, and opens again. */
+/** The one fiber that owns the session of a connection: it opens, watches, replaces, retires, and opens again. */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
-import * as Scope from "effect/Scope"
-import { type ConnectionError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
+import * as Schedule from "effect/Schedule"
+import { type ConnectionError, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
-import type { Heartbeat } from "../../Heartbeat.ts"
-import type { McpTransport, OpenContext } from "../../McpTransport.ts"
 import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
-import * as Core from "./core.ts"
+import * as Catalogs from "./catalogs.ts"
+import type * as Core from "./core.ts"
 import * as Ladder from "./ladder.ts"
-import * as Liveness from "./liveness.ts"
+import * as Opening from "./opening.ts"
 import type { SessionScopes } from "./sessionScopes.ts"
 
-export interface Options<R> {
-  readonly transport: McpTransport<R>
-  readonly client: OpenContext["client"]
+export interface Options<R> extends Opening.Options<R> {
   readonly policy: ReconnectPolicy
-  readonly startupTimeout: Duration.Duration
   readonly stableAfter: Duration.Duration
-  /** `undefined`: no heartbeats. */
-  readonly heartbeat: Heartbeat | undefined
+  /** How long requests in flight may go on when their session has been replaced. */
+  readonly drainTimeout: Duration.Duration
   /** Whether the first session is opened without anybody asking. */
   readonly eager: boolean
 }
@@ -45,6 +41,12 @@ export const run = <R>(core: Core.Core, scopes: SessionScopes, options: Options<
     )
   ).pipe(Effect.annotateLogs({ server: core.server }))
 
+/** Why there is no session: it was lost, could not be opened, or somebody asked for a new one. */
+type Setback =
+  | { readonly _tag: "Lost"; readonly error: ConnectionError }
+  | { readonly _tag: "Requested"; readonly error: ConnectionError }
+  | Opening.NotOpened
+
 /** Returns when the connection has to give up, and says why. */
 const supervise = Effect.fnUntraced(
   function* <R>(
@@ -57,41 +59,21 @@ const supervise = Effect.fnUntraced(
 
     while (true) {
       const current = attempt
-      yield* nextPhase(core)
       yield* core.emit((at) => ConnectionEvent.AttemptStarted({ at, attempt: current }))
       const opened = yield* open(core, scopes, options)
-      yield* nextPhase(core)
+      const setback: Setback = opened._tag === "Opened" ? yield* serve(core, scopes, options, ladder, opened) : opened
 
-      let setback: Setback
-      if (opened._tag === "Opened") {
-        const { generation } = opened.published
-        yield* publish(core, opened.published)
-        setback = yield* untilLost(core, opened.published)
-        const proven =
-          (yield* Clock.currentTimeMillis) - opened.published.openedAt >= Duration.toMillis(options.stableAfter)
-        opened.published.loss = setback.error
-        // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile.
-        yield* core.emit(
-          (at) => ConnectionEvent.SessionLost({ at, generation, error: setback.error, proven }),
-          () => undefined
-        )
-        yield* Effect.logWarning("mcp session lost", {
-          generation,
-          reason: setback.error.reason._tag,
-          error: setback.error.message
-        })
-        yield* scopes.retire(opened.scope)
-        if (proven) yield* ladder.reset
-        attempt = 1
-      } else {
-        setback = opened
-        yield* core.emit((at) => ConnectionEvent.AttemptFailed({ at, attempt: current, error: opened.error }))
+      if (setback._tag === "NotOpened") {
+        const { error } = setback
+        yield* core.emit((at) => ConnectionEvent.AttemptFailed({ at, attempt: current, error }))
         yield* Effect.logWarning("mcp connection attempt failed", {
           attempt,
-          reason: setback.error.reason._tag,
-          error: setback.error.message
+          reason: error.reason._tag,
+          error: error.message
         })
         attempt += 1
+      } else {
+        attempt = 1
       }
 
       const now = yield* Clock.currentTimeMillis
@@ -108,108 +90,114 @@ const supervise = Effect.fnUntraced(
   Effect.catch((error) => Effect.succeed(error))
 )
 
-/** Why there is no session: it was lost, could not be opened, or somebody asked for a new one. */
-type Setback =
-  | { readonly _tag: "Lost"; readonly error: ConnectionError }
-  | { readonly _tag: "Requested"; readonly error: ConnectionError }
-  | { readonly _tag: "NotOpened"; readonly error: ConnectionError }
-
-type Opened = { readonly _tag: "Opened"; readonly published: Core.Published; readonly scope: Scope.Closeable }
-
-/** One attempt, in a fresh scope, which is retired unless the attempt succeeds. */
-const open = <R>(
+/** Serves with a session until it is lost, and returns why. A refresh replaces it meanwhile. */
+const serve = Effect.fnUntraced(function* <R>(
   core: Core.Core,
   scopes: SessionScopes,
-  options: Options<R>
-): Effect.Effect<Opened | Extract<Setback, { _tag: "NotOpened" }>, never, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function* () {
-      const scope = yield* scopes.open
-      const generation = Ref.getUnsafe(core.generation) + 1
-      let stderrTail: () => string | undefined = () => undefined
-      const context: OpenContext = {
-        server: core.server,
-        generation,
-        client: options.client,
-        setStderrTail: (read) => {
-          stderrTail = read
-        }
-      }
-      yield* Ref.set(core.stderrTail, () => stderrTail())
-      const exit = yield* Effect.suspend(() => options.transport.open(context)).pipe(
-        Scope.provide(scope),
-        Effect.timeoutOrElse({
-          duration: options.startupTimeout,
-          orElse: () => Effect.fail(core.error(new StartupTimeout({ after: options.startupTimeout }), stderrTail()))
-        }),
-        Effect.annotateLogs({ generation }),
-        restore,
-        Effect.exit
-      )
-      if (Exit.isSuccess(exit)) {
-        const published = Core.makePublished(generation, exit.value, yield* Clock.currentTimeMillis)
-        yield* Effect.forkIn(watch(core, published, options.heartbeat, stderrTail), scope)
-        return { _tag: "Opened", published, scope } as const
-      }
-      yield* scopes.retire(scope)
-      return {
-        _tag: "NotOpened",
-        error: Option.getOrElse(Cause.findErrorOption(exit.cause), () => core.defect("transport", exit.cause))
-      } as const
-    })
-  )
-
-/** Turns the loss of a session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. */
-const watch = (
-  core: Core.Core,
-  { generation, session }: Core.Published,
-  heartbeat: Heartbeat | undefined,
-  stderrTail: () => string | undefined
-): Effect.Effect<void> =>
-  (heartbeat === undefined
-    ? session.lost
-    : Effect.raceFirst(
-        session.lost,
-        Effect.map(Liveness.untilDead(session, heartbeat), (reason) => core.error(reason, stderrTail()))
-      )
-  ).pipe(
-    Effect.catchCause((cause) => Effect.succeed(core.defect("transport", cause))),
-    Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
-    Effect.asVoid
-  )
-
-const publish = Effect.fnUntraced(function* (core: Core.Core, published: Core.Published) {
-  const { generation, session } = published
-  const { state } = Ref.getUnsafe(core.snapshot)
-  const lostAt = state._tag === "Reconnecting" ? state.lostAt : undefined
-  yield* Ref.set(core.generation, generation)
-  yield* core.emit(
-    (at) =>
-      ConnectionEvent.SessionReady({
-        at,
-        generation,
-        server: session.info,
-        downtimeMillis: lostAt === undefined ? undefined : at - lostAt
-      }),
-    () => published
-  )
-  yield* lostAt === undefined
-    ? Effect.logDebug("mcp session ready", { generation, ...session.info })
-    : Effect.logInfo("mcp session is back", { generation, ...session.info })
-})
-
-/** Waits for the loss of this very session; what is said of other generations is stale. */
-const untilLost = Effect.fnUntraced(function* (core: Core.Core, { generation }: Core.Published) {
+  options: Options<R>,
+  ladder: Ladder.Ladder,
+  first: Opening.Opened
+): Effect.fn.Return<Setback, ConnectionError, R> {
+  let current = first
   while (true) {
-    const signal = yield* Queue.take(core.mailbox)
-    if (signal._tag === "Start" || signal.seen !== generation) continue
-    const setback: Setback =
-      signal._tag === "LossReported"
-        ? { _tag: "Lost", error: signal.error }
-        : { _tag: "Requested", error: core.error(new TransportClosed({ description: "a reconnect was requested" })) }
-    return setback
+    const signal = yield* signalFor(core, current.published)
+    if (signal._tag !== "RefreshRequested") {
+      return yield* lose(core, scopes, options, ladder, current, setbackOf(core, signal))
+    }
+
+    current.published.refreshPhase += 1
+    const opening = yield* Effect.forkChild(open(core, scopes, options))
+    const ended = Fiber.join(opening)
+    const first = yield* Effect.raceFirst(ended, lossOf(core, current.published))
+    if (first._tag === "Opened") {
+      yield* drain(scopes, current, options.drainTimeout)
+      current = first
+      continue
+    }
+    if (first._tag === "NotOpened") {
+      const { generation } = current.published
+      current.published.refreshPhase += 1
+      yield* core.emit((at) => ConnectionEvent.RefreshFailed({ at, generation, error: first.error }))
+      yield* Effect.logWarning("mcp session could not be replaced", { generation, error: first.error.message })
+      continue
+    }
+    // The old session went before the new one came: then the refresh is the attempt to reconnect.
+    const setback = yield* lose(core, scopes, options, ladder, current, first)
+    const next = yield* ended
+    if (next._tag === "NotOpened") return setback._tag === "Requested" ? setback : next
+    current = next
   }
 })
+
+/** One attempt. Whoever asks for a session while it runs shares its end. */
+const open = <R>(core: Core.Core, scopes: SessionScopes, options: Options<R>) =>
+  Effect.andThen(nextPhase(core), Effect.ensuring(Opening.open(core, scopes, options), nextPhase(core)))
+
+/** Unpublishes a session and retires its scope. */
+const lose = Effect.fnUntraced(function* <R>(
+  core: Core.Core,
+  scopes: SessionScopes,
+  options: Options<R>,
+  ladder: Ladder.Ladder,
+  { published, scope }: Opening.Opened,
+  setback: Setback
+) {
+  const { generation, openedAt } = published
+  const { error } = setback
+  const proven = (yield* Clock.currentTimeMillis) - openedAt >= Duration.toMillis(options.stableAfter)
+  published.loss = error
+  options.catalogs.markStale(Catalogs.kinds)
+  // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile. A refresh may
+  // have replaced it already.
+  yield* core.emitIf(
+    () => Ref.getUnsafe(core.snapshot).published === published,
+    (at) => ConnectionEvent.SessionLost({ at, generation, error, proven }),
+    () => undefined
+  )
+  yield* setback._tag === "Requested"
+    ? Effect.logInfo("mcp session is given up, as requested", { generation })
+    : Effect.logWarning("mcp session lost", { generation, reason: error.reason._tag, error: error.message })
+  yield* scopes.retire(scope)
+  if (proven || published.jumped) yield* ladder.reset
+  return setback
+})
+
+const drainPause = "25 millis"
+
+/** Lets the requests in flight on a replaced session end, and retires it. */
+const drain = (scopes: SessionScopes, { published, scope }: Opening.Opened, timeout: Duration.Duration) =>
+  Effect.sync(() => published.session.inFlight()).pipe(
+    Effect.repeat({ until: (inFlight) => inFlight === 0, schedule: Schedule.spaced(drainPause) }),
+    Effect.timeoutOption(timeout),
+    Effect.andThen(scopes.retire(scope)),
+    Effect.forkIn(scope)
+  )
+
+type SessionSignal = Exclude<Core.Signal, { readonly _tag: "Start" }>
+
+/** The next signal that concerns this very session; what is said of other generations, or of phases that are over, is stale. */
+const signalFor = (core: Core.Core, published: Core.Published): Effect.Effect<SessionSignal> =>
+  Effect.flatMap(Queue.take(core.mailbox), (signal) =>
+    signal._tag === "Start" ||
+    signal.seen !== published.generation ||
+    (signal._tag === "RefreshRequested" && signal.refreshPhase !== published.refreshPhase)
+      ? signalFor(core, published)
+      : Effect.succeed(signal)
+  )
+
+/** The next loss of this very session, while its replacement is being opened; a second refresh shares the first one's end. */
+const lossOf = (core: Core.Core, published: Core.Published): Effect.Effect<Exclude<Setback, Opening.NotOpened>> =>
+  Effect.flatMap(signalFor(core, published), (signal) =>
+    signal._tag === "RefreshRequested" ? lossOf(core, published) : Effect.succeed(setbackOf(core, signal))
+  )
+
+const setbackOf = (
+  core: Core.Core,
+  signal: Exclude<SessionSignal, { readonly _tag: "RefreshRequested" }>
+): Exclude<Setback, Opening.NotOpened> =>
+  signal._tag === "LossReported"
+    ? { _tag: "Lost", error: signal.error }
+    : { _tag: "Requested", error: core.error(new TransportClosed({ description: "a reconnect was requested" })) }
 
 /** Waits for the first caller of a lazy connection. */
 const untilStart = (core: Core.Core): Effect.Effect<void> =>
@@ -222,7 +210,8 @@ const nextPhase = (core: Core.Core): Effect.Effect<void> => Ref.update(core.phas
 /** Waits until somebody asks for a session now, knowing that there is none. */
 const untilRequested = (core: Core.Core): Effect.Effect<void> =>
   Effect.flatMap(Queue.take(core.mailbox), (signal) =>
-    signal._tag === "ReconnectRequested" && signal.phase === Ref.getUnsafe(core.phase)
+    (signal._tag === "ReconnectRequested" || signal._tag === "RefreshRequested") &&
+    signal.phase === Ref.getUnsafe(core.phase)
       ? Effect.void
       : untilRequested(core)
   )

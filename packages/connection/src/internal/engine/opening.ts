@@ -1,0 +1,233 @@
+/** One attempt: opens a session in a fresh scope, restores it, publishes it, and has it watched (DESIGN §4.1). */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import * as Scope from "effect/Scope"
+import type * as Catalog from "../../Catalog.ts"
+import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
+import * as ConnectionEvent from "../../ConnectionEvent.ts"
+import type { Heartbeat } from "../../Heartbeat.ts"
+import type { SessionHost } from "../../McpSession.ts"
+import type { McpTransport, OpenContext } from "../../McpTransport.ts"
+import * as Catalogs from "./catalogs.ts"
+import * as Core from "./core.ts"
+import * as Debounce from "./debounce.ts"
+import * as Liveness from "./liveness.ts"
+import type { Restoration } from "./restoration.ts"
+import type { SessionScopes } from "./sessionScopes.ts"
+
+export interface Options<R> {
+  readonly transport: McpTransport<R>
+  readonly client: OpenContext["client"]
+  readonly host: SessionHost
+  readonly restoration: Restoration<R>
+  readonly catalogs: Catalogs.Catalogs
+  readonly startupTimeout: Duration.Duration
+  /** `undefined`: no heartbeats. */
+  readonly heartbeat: Heartbeat | undefined
+}
+
+export interface Opened {
+  readonly _tag: "Opened"
+  readonly published: Core.Published
+  readonly scope: Scope.Closeable
+}
+
+export interface NotOpened {
+  readonly _tag: "NotOpened"
+  readonly error: ConnectionError
+}
+
+/** The scope is retired unless the attempt succeeds. */
+export const open = <R>(
+  core: Core.Core,
+  scopes: SessionScopes,
+  options: Options<R>
+): Effect.Effect<Opened | NotOpened, never, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const scope = yield* scopes.open
+      const attempt = yield* makeAttempt(core, options)
+      const exit = yield* attempt.run.pipe(Scope.provide(scope), restore, Effect.exit)
+      if (Exit.isSuccess(exit)) {
+        yield* Effect.forkIn(attempt.watch(exit.value), scope)
+        return { _tag: "Opened", published: exit.value, scope } as const
+      }
+      yield* scopes.retire(scope)
+      return {
+        _tag: "NotOpened",
+        error: Option.getOrElse(Cause.findErrorOption(exit.cause), () => core.defect("transport", exit.cause))
+      } as const
+    })
+  )
+
+/** A start that writes is given this many times `startupTimeout`, but not once it is quiet for this part of it. */
+const coldStartFactor = 5
+const coldStartQuiet = 4
+
+const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Options<R>) {
+  const { catalogs, heartbeat, host, restoration, startupTimeout } = options
+  const previous = Ref.getUnsafe(core.snapshot).generation
+  const applied = restoration.appliedAtStart()
+  const generation = previous + 1
+  const changedLists = yield* Queue.unbounded<ReadonlyArray<Catalog.Kind>>()
+  const clock = yield* Clock.Clock
+  let lastActivity = Number.NEGATIVE_INFINITY
+  let stderrTail: () => string | undefined = () => undefined
+  let published: Core.Published | undefined
+
+  yield* Ref.set(core.stderrTail, () => stderrTail())
+  const context: OpenContext = {
+    server: core.server,
+    generation,
+    client: options.client,
+    host: {
+      ...host,
+      onNotification: (notification) => {
+        const kinds = Catalogs.changedKinds(notification.method)
+        if (kinds.length > 0) listsChanged(kinds)
+        host.onNotification(notification)
+      }
+    },
+    setStderrTail: (read) => {
+      stderrTail = read
+    },
+    onActivity: () => {
+      lastActivity = clock.currentTimeMillisUnsafe()
+    }
+  }
+
+  const run: Effect.Effect<Core.Published, ConnectionError, R | Scope.Scope> = Effect.gen(function* () {
+    const session = yield* Effect.raceFirst(
+      Effect.suspend(() => options.transport.open(context)),
+      Effect.flatMap(untilStuck, (after) => Effect.fail(core.error(new StartupTimeout({ after }), stderrTail())))
+    )
+    const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied)
+    published = candidate
+    let gone = false
+    const lost = Effect.flatMap(session.lost, (error) =>
+      Effect.suspend(() => {
+        gone = true
+        return Effect.fail(error)
+      })
+    )
+    yield* Effect.raceFirst(
+      lost,
+      Effect.flatMap(restoration.restore(candidate, previous === 0 ? undefined : previous), (readings) =>
+        publish(candidate, readings, () => !gone)
+      )
+    )
+    return candidate
+  }).pipe(Effect.annotateLogs({ generation }))
+
+  /**
+   * Waits until a start takes too long, and tells how long it took. A server that is still writing is being installed (`npx`):
+   * cutting that off would make it start from nothing for ever.
+   */
+  const untilStuck: Effect.Effect<Duration.Duration> = Effect.gen(function* () {
+    if (!Duration.isFinite(startupTimeout)) return yield* Effect.never
+    const limit = Duration.toMillis(startupTimeout)
+    const since = yield* Clock.currentTimeMillis
+    let due = since + limit
+    while (true) {
+      yield* Effect.sleep(due - (yield* Clock.currentTimeMillis))
+      const extended = Math.min(lastActivity + limit / coldStartQuiet, since + limit * coldStartFactor)
+      if (extended <= due) return Duration.millis(due - since)
+      due = extended
+    }
+  })
+
+  /** What is desired may have changed while it was being restored: it is published only as it shall be. */
+  const publish = (
+    candidate: Core.Published,
+    readings: ReadonlyArray<Catalogs.Reading>,
+    isAlive: () => boolean
+  ): Effect.Effect<void, ConnectionError> =>
+    Effect.gen(function* () {
+      const { session } = candidate
+      const { state } = Ref.getUnsafe(core.snapshot)
+      const lostAt = state._tag === "Reconnecting" ? state.lostAt : undefined
+      let changes: Catalog.Changes = {}
+      const done = yield* core.emitIf(
+        () => isAlive() && restoration.isSettled(candidate),
+        (at) =>
+          ConnectionEvent.SessionReady({
+            at,
+            generation,
+            server: session.info,
+            downtimeMillis: lostAt === undefined ? undefined : at - lostAt
+          }),
+        () => {
+          // With the session its lists are swapped: what it was not asked for is of an earlier one.
+          catalogs.markStale(Catalogs.kinds)
+          changes = catalogs.note(readings, generation)
+          return candidate
+        },
+        (at) =>
+          Object.keys(changes).length === 0 ? undefined : ConnectionEvent.CatalogChanged({ at, generation, changes })
+      )
+      if (!done) return yield* Effect.andThen(restoration.settle(candidate), publish(candidate, readings, isAlive))
+      const { era, name, pid, protocolVersion, version } = session.info
+      const details = { generation, era, protocolVersion, name, version, pid }
+      yield* lostAt === undefined
+        ? Effect.logDebug("mcp session ready", details)
+        : Effect.logInfo("mcp session is back", details)
+    })
+
+  const listsChanged = (kinds: ReadonlyArray<Catalog.Kind>): void => {
+    if (published !== undefined) {
+      for (const kind of kinds) published.versions[kind] += 1
+      if (kinds.includes("tools")) published.tools.forget()
+      if (Ref.getUnsafe(core.snapshot).published === published) catalogs.markStale(kinds)
+    }
+    Queue.offerUnsafe(changedLists, kinds)
+  }
+
+  /** Reads again what the server says has changed, once it has been quiet for a moment. Ends with the loss of the session. */
+  const follow = (session: Core.Published): Effect.Effect<ConnectionError> =>
+    Effect.gen(function* () {
+      while (true) {
+        const kinds = new Set((yield* Debounce.settled(changedLists)).flat())
+        // A session that drains has nothing to say of what the server offers.
+        if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        const listed = catalogs.listed().filter((kind) => kinds.has(kind))
+        const readings = yield* restoration.relist(session, listed)
+        if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        const changes = catalogs.note(readings, generation)
+        if (Object.keys(changes).length > 0) {
+          yield* core.emit((at) => ConnectionEvent.CatalogChanged({ at, generation, changes }))
+        }
+      }
+    }).pipe(Effect.flip)
+
+  /** Turns the loss of the session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. */
+  const watch = (session: Core.Published): Effect.Effect<void> =>
+    lossOf(session).pipe(
+      Effect.catchCause((cause) => Effect.succeed(core.defect("transport", cause))),
+      Effect.raceFirst(follow(session)),
+      Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
+      Effect.asVoid
+    )
+
+  const lossOf = (published: Core.Published): Effect.Effect<ConnectionError> => {
+    const { session } = published
+    if (heartbeat === undefined) return session.lost
+    const notes: Liveness.Notes = {
+      missed: core.telemetry.missedHeartbeat,
+      jumped: (jumped) => {
+        published.jumped = jumped
+      }
+    }
+    return Effect.raceFirst(
+      session.lost,
+      Effect.map(Liveness.untilDead(session, heartbeat, notes), (reason) => core.error(reason, stderrTail()))
+    )
+  }
+
+  return { run, watch }
+})

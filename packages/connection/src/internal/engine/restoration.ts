@@ -1,0 +1,149 @@
+/** Brings a session to what is desired before anyone can use it, and keeps it there (DESIGN §7). */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Catalog from "../../Catalog.ts"
+import { type ConnectionError, RestorationFailed } from "../../ConnectionError.ts"
+import * as ConnectionEvent from "../../ConnectionEvent.ts"
+import type { OnSession, SessionHandle } from "../../McpConnection.ts"
+import { RequestTicket, type SessionFailure } from "../../McpSession.ts"
+import * as Catalogs from "./catalogs.ts"
+import type * as Core from "./core.ts"
+import * as Desired from "./desired.ts"
+
+export interface Options<R> {
+  /** What a step that fails means for the attempt. */
+  readonly restore: "required" | "best-effort"
+  readonly onSession: OnSession<R> | undefined
+  /** How long each step may take. */
+  readonly timeout: Duration.Duration
+}
+
+export interface Restoration<R> {
+  /** Brings a session that nobody sees yet to what is desired, and reads the lists that were read before. */
+  readonly restore: (
+    published: Core.Published,
+    previous: number | undefined
+  ) => Effect.Effect<ReadonlyArray<Catalogs.Reading>, ConnectionError, R>
+  /** What a session that is opened now will know from its handshake. */
+  readonly appliedAtStart: () => Desired.Applied
+  /** Sends what is still missing, when something desired has changed meanwhile. */
+  readonly settle: (published: Core.Published) => Effect.Effect<void, ConnectionError>
+  readonly isSettled: (published: Core.Published) => boolean
+  /** Reads lists anew; one that cannot be read is left out. */
+  readonly relist: (
+    published: Core.Published,
+    kinds: ReadonlyArray<Catalog.Kind>
+  ) => Effect.Effect<ReadonlyArray<Catalogs.Reading>, ConnectionError>
+}
+
+export const make = <R>(
+  core: Core.Core,
+  desired: Desired.Desired,
+  catalogs: Catalogs.Catalogs,
+  options: Options<R>
+): Restoration<R> => {
+  /** One step of a restoration: what it fails with fails the attempt, or is only told. */
+  const step = <A, R2>(
+    name: string,
+    generation: number,
+    effect: Effect.Effect<A, SessionFailure | { readonly message: string }, R2>
+  ): Effect.Effect<A | undefined, ConnectionError, R2> =>
+    effect.pipe(
+      Effect.timeoutOrElse({
+        duration: options.timeout,
+        orElse: () => Effect.fail({ message: `no answer within ${Duration.format(options.timeout)}` })
+      }),
+      Effect.catchDefect((defect) =>
+        Effect.fail({ message: core.defect("onSession", Cause.die(defect)).reason.message })
+      ),
+      // Not this fiber's interruption, which no handler catches: the step interrupted itself.
+      Effect.catchCauseIf(Cause.hasInterruptsOnly, () => Effect.fail({ message: "it interrupted itself" })),
+      Effect.catch((failure) => {
+        // A session that is lost under the step is lost, whatever the step was good for.
+        if ("_tag" in failure && failure._tag === "ConnectionError") return Effect.fail(failure)
+        const error = core.error(new RestorationFailed({ step: name, description: failure.message }))
+        if (options.restore === "required") return Effect.fail(error)
+        return Effect.as(
+          core.emit((at) => ConnectionEvent.RestorationSkipped({ at, generation, step: name, error })),
+          undefined
+        )
+      })
+    )
+
+  const settle: Restoration<R>["settle"] = (published) =>
+    Effect.suspend(() => {
+      const { applied, generation, session } = published
+      const next = Desired.nextStep(desired, applied, session.info)
+      if (next === undefined) return Effect.void
+      const { kind, method, params } = next
+      return step(
+        method,
+        generation,
+        kind === "request" ? session.request(new RequestTicket<string>(method, params)) : session.notify(method, params)
+      ).pipe(
+        // Also a step that was skipped: it would be tried for ever.
+        Effect.map(next.acknowledged),
+        Effect.andThen(settle(published))
+      )
+    })
+
+  const read = (published: Core.Published, kind: Catalog.Kind): Effect.Effect<Catalogs.Reading, SessionFailure> =>
+    Effect.suspend(() => {
+      const { session, tools, versions } = published
+      const epoch = tools.epoch()
+      const readingOf = Catalogs.reading(versions, kind)
+      return Effect.map(session.request(new RequestTicket<string>(Catalogs.methods[kind], undefined)), (result) => {
+        if (kind === "tools") tools.remember(result, epoch)
+        return readingOf(result)
+      })
+    })
+
+  const readAll = (
+    published: Core.Published,
+    kinds: ReadonlyArray<Catalog.Kind>
+  ): Effect.Effect<ReadonlyArray<Catalogs.Reading>, ConnectionError> =>
+    Effect.map(
+      Effect.forEach(kinds, (kind) => step(Catalogs.methods[kind], published.generation, read(published, kind))),
+      (readings) => readings.filter((reading) => reading !== undefined)
+    )
+
+  return {
+    appliedAtStart: () => Desired.appliedAtStart(desired),
+    settle,
+    isSettled: (published) => Desired.nextStep(desired, published.applied, published.session.info) === undefined,
+    relist: (published, kinds) =>
+      Effect.map(
+        Effect.forEach(kinds, (kind) =>
+          Effect.catchIf(
+            step(Catalogs.methods[kind], published.generation, read(published, kind)),
+            (error) => error.reason._tag === "RestorationFailed",
+            (error) =>
+              Effect.as(
+                Effect.logWarning("an mcp list could not be read again", { kind, error: error.message }),
+                undefined
+              )
+          )
+        ),
+        (readings) => readings.filter((reading) => reading !== undefined)
+      ),
+    restore: Effect.fnUntraced(function* (published, previous) {
+      yield* settle(published)
+      const { generation, session } = published
+      const { onSession } = options
+      if (onSession !== undefined) {
+        const handle: SessionHandle = {
+          info: session.info,
+          request: (method, params) => session.request(new RequestTicket(method, params)),
+          notify: (method, params) => session.notify(method, params)
+        }
+        yield* step(
+          "onSession",
+          generation,
+          Effect.suspend(() => onSession(handle, { generation, previous }))
+        )
+      }
+      return yield* readAll(published, catalogs.listed())
+    })
+  }
+}

@@ -1,0 +1,150 @@
+/** Metrics and spans (DESIGN §11). Names and methods only: nothing of arguments, results, headers or environment. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import type * as Tracer from "effect/Tracer"
+import type { ConnectionEvent } from "../../ConnectionEvent.ts"
+
+const milliseconds = Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
+
+const ready = Metric.gauge("mcp_client_ready", { description: "1 while a session serves, else 0" })
+const losses = Metric.counter("mcp_client_sessions_lost_total", { description: "Lost sessions", incremental: true })
+const attempts = Metric.counter("mcp_client_attempts_total", { description: "Attempts by outcome", incremental: true })
+const replays = Metric.counter("mcp_client_replays_total", { description: "Requests sent again", incremental: true })
+const unknowns = Metric.counter("mcp_client_outcome_unknown_total", {
+  description: "Requests that may have run and were not sent again",
+  incremental: true
+})
+const heartbeatsMissed = Metric.counter("mcp_client_heartbeats_missed_total", {
+  description: "Probes without an answer",
+  incremental: true
+})
+const attemptDuration = Metric.histogram("mcp_client_attempt_duration_ms", {
+  description: "From the start of an attempt to its end",
+  boundaries: milliseconds
+})
+const outageDuration = Metric.histogram("mcp_client_outage_duration_ms", {
+  description: "From the loss of a session to the next one",
+  boundaries: milliseconds
+})
+const requestDuration = Metric.histogram("mcp_client_request_duration_ms", {
+  description: "From the call to its answer, over all sendings",
+  boundaries: milliseconds
+})
+
+export interface Telemetry {
+  /** Takes note of an event, once it has happened. */
+  readonly record: (event: ConnectionEvent) => Effect.Effect<void>
+  readonly missedHeartbeat: Effect.Effect<void>
+  /** Measures one call of a user, over all of its sendings. */
+  readonly measured: <A, E>(method: string, startedAt: number, call: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  /** One sending of a request: a span of its own, linked to the outage that made it necessary, if one did. */
+  readonly sending: <A, E>(
+    request: {
+      readonly method: string
+      readonly tool: string | undefined
+      readonly protocolVersion: string
+      readonly generation: number
+      readonly again: boolean
+    },
+    effect: Effect.Effect<A, E>
+  ) => Effect.Effect<A, E>
+}
+
+export const make = (server: string): Telemetry => {
+  const of = <Input, State>(metric: Metric.Metric<Input, State>, attributes: Readonly<Record<string, string>> = {}) =>
+    Metric.withAttributes(metric, { server, ...attributes })
+  const isReady = of(ready)
+  /** On the path of every call: made once per method. */
+  const durations = new Map<string, Metric.Histogram<number>>()
+  let attemptAt: number | undefined
+  /** The last outage; it is linked to also after its end. */
+  let outage: Tracer.Span | undefined
+
+  const attemptEnded = (at: number, outcome: string): Effect.Effect<void> => {
+    const since = attemptAt
+    attemptAt = undefined
+    return Effect.andThen(
+      Metric.update(of(attempts, { outcome }), 1),
+      since === undefined ? Effect.void : Metric.update(of(attemptDuration), at - since)
+    )
+  }
+
+  const outageEnded = Clock.clockWith((clock) =>
+    Effect.sync(() => {
+      if (outage?.status._tag === "Started") outage.end(clock.currentTimeNanosUnsafe(), Exit.void)
+    })
+  )
+
+  return {
+    record: (event) => {
+      switch (event._tag) {
+        case "AttemptStarted":
+          attemptAt = event.at
+          return Effect.void
+        case "AttemptFailed":
+          return attemptEnded(event.at, event.error.reason._tag)
+        case "SessionReady":
+          return attemptEnded(event.at, "ready").pipe(
+            Effect.andThen(Metric.update(isReady, 1)),
+            Effect.andThen(
+              event.downtimeMillis === undefined ? Effect.void : Metric.update(of(outageDuration), event.downtimeMillis)
+            ),
+            Effect.andThen(outageEnded)
+          )
+        case "SessionLost": {
+          const reason = event.error.reason._tag
+          return Metric.update(of(losses, { reason }), 1).pipe(
+            Effect.andThen(Metric.update(isReady, 0)),
+            Effect.andThen(
+              Effect.makeSpan("mcp.client outage", {
+                root: true,
+                attributes: { "mcp.server.name": server, "mcp.generation": event.generation, "error.type": reason }
+              })
+            ),
+            Effect.map((span) => {
+              outage = span
+            })
+          )
+        }
+        case "RequestReplayed":
+          return Metric.update(of(replays, { method: event.method, delivery: event.delivery }), 1)
+        case "OutcomeUnknown":
+          return Metric.update(of(unknowns, { method: event.method }), 1)
+        case "GaveUp":
+        case "Closed":
+          return Effect.andThen(Metric.update(isReady, 0), outageEnded)
+        case "AttemptScheduled":
+        case "RefreshFailed":
+        case "RestorationSkipped":
+        case "CatalogChanged":
+          return Effect.void
+      }
+    },
+    missedHeartbeat: Metric.update(of(heartbeatsMissed), 1),
+    measured: (method, startedAt, call) => {
+      const answered = durations.get(method) ?? of(requestDuration, { method })
+      durations.set(method, answered)
+      return Clock.clockWith((clock) =>
+        Effect.ensuring(
+          call,
+          Effect.suspend(() => Metric.update(answered, clock.currentTimeMillisUnsafe() - startedAt))
+        )
+      )
+    },
+    sending: ({ again, generation, method, protocolVersion, tool }, effect) =>
+      Effect.withSpan(effect, `mcp.client ${method}`, {
+        captureStackTrace: false,
+        kind: "client",
+        attributes: {
+          "mcp.method.name": method,
+          "mcp.protocol.version": protocolVersion,
+          "mcp.server.name": server,
+          "mcp.generation": generation,
+          ...(tool === undefined ? {} : { "gen_ai.tool.name": tool })
+        },
+        links: again && outage !== undefined ? [{ span: outage, attributes: {} }] : []
+      })
+  }
+}

@@ -27,6 +27,12 @@ describe("tail", () => {
     assert.strictEqual(tailOf(10, "aaaa\n", "bbb\n", "cccc\n"), "bbb\ncccc\n")
   })
 
+  it("drops the beginning of a cut line, which could be the end of a secret, where it is told to", () => {
+    const tail = Tail.make(10, 4)
+    tail.push(Buffer.from("0123456789abcdef"))
+    assert.strictEqual(tail.text(), "abcdef")
+  })
+
   it("keeps the end of a line that is longer than all it may keep", () => {
     assert.strictEqual(tailOf(10, "0123456789abcdef"), "6789abcdef")
     assert.strictEqual(tailOf(10, "0123456789", "abcdef"), "6789abcdef")

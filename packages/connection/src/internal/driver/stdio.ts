@@ -48,6 +48,8 @@ const decodeOptions = decode(Options, { of: "McpTransport.stdio", secret: ["args
 
 const defaultMaxMessageBytes = 64 * 1024 * 1024
 const stderrTailBytes = 64 * 1024
+/** A secret that is cut is recognised up to this length. */
+const maxSecretLength = 4096
 /** Messages that wait are handed to the pipe in pieces of about this size: one write for many, and little is past recall. */
 const writeBytes = 64 * 1024
 /** What was written just before the exit is still delivered; a grandchild that holds the pipes open gets no more than this. */
@@ -70,8 +72,8 @@ const open = Effect.fnUntraced(function* (
   options: StdioOptions,
   context: OpenContext
 ): Effect.fn.Return<McpSession, ConnectionError, ChildProcessSpawner.ChildProcessSpawner | Scope.Scope> {
-  const stderr = Tail.make(stderrTailBytes)
   const conceal = concealer(options)
+  const stderr = Tail.make(stderrTailBytes, conceal === undefined ? 0 : maxSecretLength)
   const stderrTail = () => {
     const text = stderr.text()
     return text === undefined || conceal === undefined ? text : conceal(text)

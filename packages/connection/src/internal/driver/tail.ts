@@ -6,10 +6,8 @@ export interface Tail {
   readonly text: () => string | undefined
 }
 
-/** A line that is cut may begin in the middle of a secret, which would not be recognised: its beginning is dropped as well. */
-const cutMargin = 4096
-
-export const make = (maxBytes: number): Tail => {
+/** `cutMargin`: how much of a line that is cut is dropped as well, where its beginning could be the end of a secret. */
+export const make = (maxBytes: number, cutMargin = 0): Tail => {
   const pieces: Array<Uint8Array> = []
   let size = 0
   let dropped = false

@@ -8,6 +8,7 @@ import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
@@ -147,7 +148,12 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
       Effect.suspend(() => {
         const before = desired.logLevel
         desired.logLevel = level
-        return tell("logging/setLevel", { level }, ({ capabilities }) => capabilities.logging !== undefined).pipe(
+        return tell(
+          "logging/setLevel",
+          { level },
+          ({ capabilities }) => capabilities.logging !== undefined,
+          levelTurn
+        ).pipe(
           // What the server will not have is not desired: it would keep the next session from being restored.
           Effect.tapError((error) =>
             Effect.sync(() => {
@@ -180,12 +186,22 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
   const closedBefore = () => new ConnectionClosed({ server: core.server, delivery: "NotSent" })
 
   /** Sends what is desired now to the session that serves, if there is one that understands it; the next is restored to it. */
+  /** Servers may take concurrent requests in any order: of each thing one is told at a time, so that the last wish wins. */
+  const levelTurn = Semaphore.makeUnsafe(1)
+  const resourceTurns = new Map<string, Semaphore.Semaphore>()
+  const turnOf = (uri: string): Semaphore.Semaphore => {
+    const turn = resourceTurns.get(uri) ?? Semaphore.makeUnsafe(1)
+    resourceTurns.set(uri, turn)
+    return turn
+  }
+
   const tell = <const Method extends "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe">(
     method: Method,
     params: ParamsOf<Method>,
-    understood: (info: SessionInfo) => boolean
+    understood: (info: SessionInfo) => boolean,
+    turn: Semaphore.Semaphore
   ): Effect.Effect<void, RequestError> =>
-    Effect.suspend(() => {
+    Effect.suspend((): Effect.Effect<void, RequestError> => {
       const { published, state } = Ref.getUnsafe(core.snapshot)
       if (state._tag === "Closed") return Effect.fail(closedBefore())
       return published === undefined || !understood(published.session.info)
@@ -197,7 +213,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
               error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
             )
           )
-    })
+    }).pipe(turn.withPermits(1))
 
   /** One subscription of the server for all readers of a resource. */
   const subscribed = (uri: string): Effect.Effect<void, RequestError, Scope.Scope> =>
@@ -217,14 +233,14 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
           }
           desired.subscriptions.delete(uri)
           // In the background: whoever stops reading need not wait for the server to agree.
-          return tell("resources/unsubscribe", { uri }, Desired.canSubscribe).pipe(
+          return tell("resources/unsubscribe", { uri }, Desired.canSubscribe, turnOf(uri)).pipe(
             Effect.ignore,
             Effect.forkDetach({ startImmediately: true })
           )
         })
     ).pipe(
       Effect.flatMap((readers) =>
-        readers === 1 ? tell("resources/subscribe", { uri }, Desired.canSubscribe) : Effect.void
+        readers === 1 ? tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)) : Effect.void
       ),
       // What the server will not have is not desired, and needs no end.
       Effect.tapError((error) =>

@@ -1,7 +1,9 @@
 /** The last known lists of a connection, over all of its sessions. */
 import * as Predicate from "effect/Predicate"
 import type * as Catalog from "../../Catalog.ts"
-import { diff } from "../../Catalog.ts"
+import { diff, kinds } from "../../Catalog.ts"
+
+export { kinds }
 
 /** The request that lists all of a kind. */
 export const methods = {
@@ -10,8 +12,6 @@ export const methods = {
   resources: "resources/list",
   resourceTemplates: "resources/templates/list"
 } as const satisfies Record<Catalog.Kind, string>
-
-export const kinds: ReadonlyArray<Catalog.Kind> = ["tools", "prompts", "resources", "resourceTemplates"]
 
 /** What a request lists, if it lists all of a kind. */
 export const kindOf = (method: string, params: unknown): Catalog.Kind | undefined =>

@@ -185,7 +185,6 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
 
   const closedBefore = () => new ConnectionClosed({ server: core.server, delivery: "NotSent" })
 
-  /** Sends what is desired now to the session that serves, if there is one that understands it; the next is restored to it. */
   /** Servers may take concurrent requests in any order: of each thing one is told at a time, so that the last wish wins. */
   const levelTurn = Semaphore.makeUnsafe(1)
   const resourceTurns = new Map<string, Semaphore.Semaphore>()
@@ -195,6 +194,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     return turn
   }
 
+  /** Sends what is desired now to the session that serves, if there is one that understands it; the next is restored to it. */
   const tell = <const Method extends "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe">(
     method: Method,
     params: ParamsOf<Method>,

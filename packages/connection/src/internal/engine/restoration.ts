@@ -99,12 +99,14 @@ export const make = <R>(
       })
     })
 
-  const readAll = (
+  /** Reads lists, each as `one` says. */
+  const readEach = (
     published: Core.Published,
-    kinds: ReadonlyArray<Catalog.Kind>
+    kinds: ReadonlyArray<Catalog.Kind>,
+    one: typeof step
   ): Effect.Effect<ReadonlyArray<Catalogs.Reading>, ConnectionError> =>
     Effect.map(
-      Effect.forEach(kinds, (kind) => step(Catalogs.methods[kind], published.generation, read(published, kind))),
+      Effect.forEach(kinds, (kind) => one(Catalogs.methods[kind], published.generation, read(published, kind))),
       (readings) => readings.filter((reading) => reading !== undefined)
     )
 
@@ -113,19 +115,16 @@ export const make = <R>(
     settle,
     isSettled: (published) => Desired.nextStep(desired, published.applied, published.session.info) === undefined,
     relist: (published, kinds) =>
-      Effect.map(
-        Effect.forEach(kinds, (kind) =>
-          Effect.catchIf(
-            step(Catalogs.methods[kind], published.generation, read(published, kind)),
-            (error) => error.reason._tag === "RestorationFailed",
-            (error) =>
-              Effect.as(
-                Effect.logWarning("an mcp list could not be read again", { kind, error: error.message }),
-                undefined
-              )
-          )
-        ),
-        (readings) => readings.filter((reading) => reading !== undefined)
+      readEach(published, kinds, (method, generation, reading) =>
+        Effect.catchIf(
+          step(method, generation, reading),
+          (error) => error.reason._tag === "RestorationFailed",
+          (error) =>
+            Effect.as(
+              Effect.logWarning("an mcp list could not be read again", { method, error: error.message }),
+              undefined
+            )
+        )
       ),
     restore: Effect.fnUntraced(function* (published, previous) {
       yield* settle(published)
@@ -143,7 +142,7 @@ export const make = <R>(
           Effect.suspend(() => onSession(handle, { generation, previous }))
         )
       }
-      return yield* readAll(published, catalogs.listed())
+      return yield* readEach(published, catalogs.listed(), step)
     })
   }
 }

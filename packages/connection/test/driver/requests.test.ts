@@ -105,9 +105,11 @@ describe("a session that is given up while its server lives", () => {
         server: "fixture",
         generation: 1,
         client: { name: "test", version: "1" },
-        host: { capabilities: {}, handlers: new Map(), onNotification: () => {} },
+        host: { capabilities: {}, handlers: new Map(), onNotification: () => {}, logLevel: () => undefined },
         setStderrTail: () => {},
-        onActivity: () => {}
+        onActivity: () => {},
+        onSuspect: () => {},
+        onGap: () => {}
       })
       const ask = Effect.fnUntraced(function* (effect: string, script: object) {
         const ticket = new RequestTicket("tools/call", { name: "write", arguments: { effect, ...script } })

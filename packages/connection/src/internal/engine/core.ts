@@ -15,6 +15,7 @@ import * as ConnectionState from "../../ConnectionState.ts"
 import type { McpSession, ServerNotification } from "../../McpSession.ts"
 import * as Catalogs from "./catalogs.ts"
 import type * as Desired from "./desired.ts"
+import * as Suspicion from "./suspicion.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
 
@@ -28,6 +29,10 @@ export interface Published {
   readonly applied: Desired.Applied
   /** How often it has said that its lists changed. */
   readonly versions: Catalogs.Versions
+  /** What is doubtful about it. */
+  readonly suspicions: Suspicion.Suspicions
+  /** Tells that something more is desired of it than it knows, or that it has forgotten something. */
+  readonly wish: () => void
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
   /** Changes whenever an attempt to replace it starts or ends. */
@@ -89,6 +94,11 @@ export interface Core {
    * between the two is missed.
    */
   readonly turn: () => Deferred.Deferred<void>
+  /**
+   * Reports that a session has failed under a request: to the supervisor, or where one failure proves nothing, as a suspicion, which is
+   * returned.
+   */
+  readonly report: (published: Published, error: ConnectionError) => Suspicion.Suspicion | undefined
   readonly error: (reason: Reason, stderrTail?: string) => ConnectionError
   /** What broke its own rules, without whatever an exception carries along: Node's hold whole command lines. */
   readonly defect: (where: InternalError["where"], cause: Cause.Cause<unknown>) => ConnectionError
@@ -153,6 +163,13 @@ export const make = Effect.fnUntraced(function* (server: string) {
     stderrTail,
     emit: (makeEvent, publish = (current) => current) => Effect.asVoid(emitIf(() => true, makeEvent, publish)),
     emitIf,
+    report: (published, error) => {
+      if (Suspicion.isDoubtful(published.session, error) && Ref.getUnsafe(snapshot).published === published) {
+        return published.suspicions.raise(error)
+      }
+      Queue.offerUnsafe(mailbox, LossReported({ seen: published.generation, error }))
+      return undefined
+    },
     turn: () => turn,
     error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail }),
     defect: (where, cause) => {
@@ -177,8 +194,10 @@ export const makePublished = (
   generation: number,
   session: McpSession,
   openedAt: number,
-  applied: Desired.Applied
+  applied: Desired.Applied,
+  care: Pick<Published, "suspicions" | "wish">
 ): Published => ({
+  ...care,
   generation,
   session,
   openedAt,

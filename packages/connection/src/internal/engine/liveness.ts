@@ -2,7 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { LivenessLost, type Reason } from "../../ConnectionError.ts"
+import { type ConnectionError, LivenessLost, type Reason } from "../../ConnectionError.ts"
 import type { Heartbeat } from "../../Heartbeat.ts"
 import { type McpSession, RequestTicket } from "../../McpSession.ts"
 
@@ -13,6 +13,10 @@ export interface Notes {
   readonly missed: Effect.Effect<void>
   /** The clock has jumped, and nothing was heard since; or something was. */
   readonly jumped: (jumped: boolean) => void
+  /** A probe could not be sent, or its answer not be read. */
+  readonly failed: (error: ConnectionError) => void
+  /** There is nothing to keep alive: a stateless server that is asked for nothing. */
+  readonly isDormant: () => boolean
 }
 
 /** Waits for the verdict that the session is dead. Does not return while the server gives any sign of life. */
@@ -27,6 +31,10 @@ export const untilDead = Effect.fnUntraced(function* (
   let jumped = false
 
   while (true) {
+    if (notes.isDormant()) {
+      yield* Effect.sleep(interval)
+      continue
+    }
     const now = yield* Clock.currentTimeMillis
     const silent = now - session.lastActivity()
     const patience = session.inFlight() > 0 ? Math.max(interval, busyGrace) : interval
@@ -41,7 +49,7 @@ export const untilDead = Effect.fnUntraced(function* (
     }
     jumped = false
     const heard = session.lastActivity()
-    yield* probe(session, missed).pipe(Effect.timeoutOption(heartbeat.timeout))
+    yield* probe(session, missed, notes).pipe(Effect.timeoutOption(heartbeat.timeout))
     // Bytes, not the answer: some requests the client answers by itself.
     if (session.lastActivity() > heard) {
       missed = 0
@@ -62,10 +70,14 @@ export const untilDead = Effect.fnUntraced(function* (
  * Any answer is life, also a refusal: servers without `ping` exist (-32601). A silent `ping` is confirmed by a different
  * request, since servers that swallow it exist too. A loss under the probe is told by the session itself.
  */
-const probe = (session: McpSession, missed: number): Effect.Effect<void> => {
+const probe = (session: McpSession, missed: number, notes: Notes): Effect.Effect<void> => {
   const request =
     missed % 2 === 0 || session.info.capabilities.tools === undefined
       ? Effect.asVoid(session.request(new RequestTicket("ping", undefined)))
       : Effect.asVoid(session.request(new RequestTicket("tools/list", undefined)))
-  return Effect.catch(request, (failure) => (failure._tag === "ConnectionError" ? Effect.never : Effect.void))
+  return Effect.catch(request, (failure) => {
+    if (failure._tag !== "ConnectionError") return Effect.void
+    notes.failed(failure)
+    return Effect.never
+  })
 }

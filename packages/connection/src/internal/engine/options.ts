@@ -99,6 +99,7 @@ export interface Decoded extends Requests.Limits {
   /** `undefined`: as long as the transport needs. */
   readonly closeTimeout: Duration.Duration | undefined
   readonly heartbeat: Heartbeat.Heartbeat | undefined
+  readonly heartbeatAsked: boolean
   readonly defaults: Requests.Options
   readonly restore: "required" | "best-effort"
   readonly drainTimeout: Duration.Duration
@@ -118,6 +119,7 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
     replayBudget: decoded.replayBudget ?? { burst: 1000, perSecond: 100 },
     closeTimeout: decoded.closeTimeout === undefined ? undefined : duration(decoded.closeTimeout, 0),
     heartbeat: decoded.heartbeat === "off" ? undefined : Heartbeat.make(decoded.heartbeat),
+    heartbeatAsked: decoded.heartbeat !== undefined,
     defaults: {
       timeout: duration(decoded.requestTimeout, "60 seconds"),
       wait: wait(decoded.wait ?? "30 seconds"),

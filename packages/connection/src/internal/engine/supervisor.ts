@@ -77,7 +77,10 @@ const supervise = Effect.fnUntraced(
       }
 
       const now = yield* Clock.currentTimeMillis
-      const delay = setback._tag === "Requested" ? Option.some(0) : yield* ladder.next(now, setback.error)
+      const delay =
+        setback._tag === "Requested"
+          ? Option.some(0)
+          : yield* ladder.next(now, setback.error, Ref.getUnsafe(core.snapshot).generation > 0)
       if (Option.isNone(delay)) return setback.error
 
       const next = { attempt, error: setback.error, delayMillis: delay.value, dueAt: now + delay.value }
@@ -157,7 +160,10 @@ const lose = Effect.fnUntraced(function* <R>(
   yield* setback._tag === "Requested"
     ? Effect.logInfo("mcp session is given up, as requested", { generation })
     : Effect.logWarning("mcp session lost", { generation, reason: error.reason._tag, error: error.message })
-  yield* scopes.retire(scope)
+  // Over HTTP a session can be lost to us while it still answers what was asked before.
+  yield* setback._tag === "Lost" && published.session.isolation === "perRequest" && error.reason._tag !== "LivenessLost"
+    ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout)
+    : scopes.retire(scope)
   if (proven || published.jumped) yield* ladder.reset
   return setback
 })

@@ -119,6 +119,7 @@ export const make = (server: string): Telemetry => {
         case "RefreshFailed":
         case "RestorationSkipped":
         case "CatalogChanged":
+        case "NotificationsMissed":
           return Effect.void
       }
     },

@@ -30,6 +30,8 @@ export interface Published {
   readonly versions: Catalogs.Versions
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
+  /** When the clock is looked at next: a session can be lost as the machine wakes, before anyone did. */
+  lookDue: number
   /** Changes whenever an attempt to replace it starts or ends. */
   refreshPhase: number
   /** Why it was lost, once it is: what its requests failed with is often only the consequence. */
@@ -187,5 +189,6 @@ export const makePublished = (
   versions: Catalogs.noVersions(),
   refreshPhase: 0,
   jumped: false,
+  lookDue: Number.POSITIVE_INFINITY,
   loss: undefined
 })

@@ -221,6 +221,9 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       missed: core.telemetry.missedHeartbeat,
       jumped: (jumped) => {
         published.jumped = jumped
+      },
+      lookDue: (at) => {
+        published.lookDue = at
       }
     }
     return Effect.raceFirst(

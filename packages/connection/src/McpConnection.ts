@@ -55,6 +55,7 @@ import type { Catalog } from "./Catalog.ts"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { ConnectionEvent } from "./ConnectionEvent.ts"
 import type { ConnectionState } from "./ConnectionState.ts"
+import type { Health } from "./Health.ts"
 import type * as Heartbeat from "./Heartbeat.ts"
 import * as Engine from "./internal/engine/engine.ts"
 import * as EngineOptions from "./internal/engine/options.ts"
@@ -138,6 +139,11 @@ export interface Shape {
   readonly resourceUpdates: (uri: string) => Stream.Stream<ResourceUpdate, RequestError>
   /** The last known lists, also while there is no session; a list that was never asked for is absent. */
   readonly catalog: Effect.Effect<Catalog>
+  /**
+   * How the connection fares now, beside its state: whether a transport is open, whether a session serves, and how the last
+   * requests ended. A server that is there and answers nothing is `Ready`; here it shows.
+   */
+  readonly health: Effect.Effect<Health>
   /** The state now. */
   readonly state: Effect.Effect<ConnectionState>
   /** The state now, then every change. A reader more than 1,024 changes behind misses the oldest. */

@@ -17,6 +17,7 @@ import * as Catalogs from "./catalogs.ts"
 import type * as Desired from "./desired.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
+import * as Vitals from "./vitals.ts"
 
 /** A session that callers may use. */
 export interface Published {
@@ -82,6 +83,7 @@ export interface Core {
     then?: (at: number) => ConnectionEvent.ConnectionEvent | undefined
   ) => Effect.Effect<boolean>
   readonly telemetry: Telemetry.Telemetry
+  readonly vitals: Vitals.Vitals
   /** Completes when the connection is closed. */
   readonly closed: Deferred.Deferred<void>
   /** The notifications of the sessions, restored or not. */
@@ -108,7 +110,8 @@ export const make = Effect.fnUntraced(function* (server: string) {
   const mailbox = yield* Queue.unbounded<Signal>()
   const phase = yield* Ref.make(0)
   const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
-  const telemetry = Telemetry.make(server)
+  const vitals = Vitals.make()
+  const telemetry = Telemetry.make(server, vitals.ended)
   const emitting = yield* Semaphore.make(1)
   const closed = Deferred.makeUnsafe<void>()
   let turn = Deferred.makeUnsafe<void>()
@@ -121,6 +124,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
         const state = ConnectionState.transition(current.state, event)
         const published = state._tag === "Closed" ? undefined : publish(current.published)
         const generation = published?.generation ?? current.generation
+        if (current.published !== undefined && current.published !== published) vitals.left(current.published.session)
         return [
           { before: current.state, state },
           { state, published, generation }
@@ -149,6 +153,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
     events,
     notifications,
     telemetry,
+    vitals,
     closed,
     mailbox,
     phase,

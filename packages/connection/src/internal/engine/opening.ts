@@ -53,7 +53,9 @@ export const open = <R>(
     Effect.gen(function* () {
       const scope = yield* scopes.open
       const attempt = yield* makeAttempt(core, options)
+      core.vitals.attempt("begins")
       const exit = yield* attempt.run.pipe(Scope.provide(scope), restore, Effect.exit)
+      core.vitals.attempt("ends")
       if (Exit.isSuccess(exit)) {
         yield* Effect.forkIn(attempt.watch(exit.value), scope)
         return { _tag: "Opened", published: exit.value, scope } as const
@@ -107,6 +109,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       Effect.suspend(() => options.transport.open(context)),
       Effect.flatMap(untilStuck, (after) => Effect.fail(core.error(new StartupTimeout({ after }), stderrTail())))
     )
+    core.vitals.attempt(session)
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied)
     published = candidate
     let gone = false

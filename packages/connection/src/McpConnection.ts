@@ -85,7 +85,7 @@ export interface Shape {
     params: CallToolRequest["params"],
     options?: RequestOptions
   ) => Effect.Effect<CallToolResult, RequestError>
-  /** Lists all tools, over all pages: at most 100 pages and 10,000 tools (MCP `tools/list`). */
+  /** Lists all tools, over all pages, as far as `limits` allows (MCP `tools/list`). */
   readonly listTools: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Tool>, RequestError>
   /** Lists all resources, over all pages, bounded like {@link Shape.listTools} (MCP `resources/list`). */
   readonly listResources: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Resource>, RequestError>
@@ -301,6 +301,11 @@ export interface Options<R = never> {
    * attempt has failed. `"best-effort"`: the session serves without, and a `RestorationSkipped` event says so.
    */
   readonly restore?: "required" | "best-effort" | undefined
+  /**
+   * How much of a list is read: at most `maxPages` pages and `maxItems` entries; a longer one fails with `InvalidResult`, since a
+   * server whose cursor never ends must not end this program. Default: 100 and 10,000.
+   */
+  readonly limits?: { readonly maxPages?: number | undefined; readonly maxItems?: number | undefined } | undefined
   /** How long requests in flight may go on when `refresh` has replaced their session. Default: 30 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
   /**

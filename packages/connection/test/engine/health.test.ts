@@ -91,7 +91,7 @@ describe("health", () => {
       yield* advance("5 seconds")
       yield* simulation.current.hear
       const refreshing = yield* Effect.forkChild(connection.refresh)
-      const old = { transport: "open", serving: { generation: 1, since: 0 }, lastHeardAt: 5000 }
+      const old = { transport: "open", serving: { generation: 1, since: 0 }, lastHeardAt: 5000 } as const
       yield* advance("1 second")
       assert.deepInclude(yield* connection.health, old)
       // The new one is being restored.

@@ -25,6 +25,7 @@ import {
   type SessionHost,
   type SessionInfo
 } from "../../McpSession.ts"
+import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
@@ -32,13 +33,10 @@ import * as Failure from "./failure.ts"
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
 const noSdkTimeout = 2 ** 31 - 1
 
-/** Bounds of an aggregated list: a server whose cursor never ends must not end us. */
-const maxPages = 100
-const maxItems = 10_000
-
 export interface Options {
   readonly server: string
   readonly client: { readonly name: string; readonly version: string }
+  readonly limits: OpenContext["limits"]
   readonly host: SessionHost
   readonly transport: Transport
   /** Waits for the loss of the transport. */
@@ -78,8 +76,8 @@ export const ticketOf = (carrier: ((token: string) => void) | undefined): Reques
 export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
-  const { transport } = options
-  const client = new Client(options.client, { listMaxPages: maxPages, capabilities: options.host.capabilities })
+  const { limits, transport } = options
+  const client = new Client(options.client, { listMaxPages: limits.maxPages, capabilities: options.host.capabilities })
   serve(client, options.host, yield* Effect.context<never>())
   const lost = Deferred.makeUnsafe<ConnectionError>()
   const flights = new Map<string | number, Flight>()
@@ -132,7 +130,7 @@ export const open = Effect.fnUntraced(function* (
     })
 
   const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
-    const rejection = Failure.ofRequest(error, refused)
+    const rejection = Failure.ofRequest(error, refused, limits)
     if (rejection._tag === "Disconnected" && loss !== undefined) return loss
     const request = { server: options.server, method: ticket.method, tool: toolOf(ticket.method, ticket.params) }
     const description = conceal(rejection.description)
@@ -188,9 +186,12 @@ export const open = Effect.fnUntraced(function* (
           (result) => {
             land()
             resume(
-              isTooLong(ticket, result)
+              isTooLong(ticket, result, limits.maxItems)
                 ? Effect.fail(
-                    invalid(ticket, `more than ${maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))}`)
+                    invalid(
+                      ticket,
+                      `more than ${limits.maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))} (limits.maxItems)`
+                    )
                   )
                 : Effect.succeed(result as ResultOf<Method>)
             )
@@ -352,7 +353,7 @@ const unchecked: StandardSchemaV1<unknown, unknown> = {
   "~standard": { version: 1, vendor: "mcp-tether", validate: (value) => ({ value }) }
 }
 
-const isTooLong = ({ method }: RequestTicket, result: unknown): boolean =>
+const isTooLong = ({ method }: RequestTicket, result: unknown, maxItems: number): boolean =>
   method.endsWith("/list") &&
   Predicate.isObject(result) &&
   Object.values(result).some((list) => Array.isArray(list) && list.length > maxItems)

@@ -24,6 +24,7 @@ import type { SessionScopes } from "./sessionScopes.ts"
 export interface Options<R> {
   readonly transport: McpTransport<R>
   readonly client: OpenContext["client"]
+  readonly limits: OpenContext["limits"]
   readonly host: SessionHost
   readonly restoration: Restoration<R>
   readonly catalogs: Catalogs.Catalogs
@@ -88,6 +89,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     server: core.server,
     generation,
     client: options.client,
+    limits: options.limits,
     host: {
       ...host,
       onNotification: (notification) => {

@@ -59,6 +59,7 @@ import type { Health } from "./Health.ts"
 import type * as Heartbeat from "./Heartbeat.ts"
 import * as Engine from "./internal/engine/engine.ts"
 import * as EngineOptions from "./internal/engine/options.ts"
+import * as ToolStream from "./internal/engine/toolStream.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
 import type { ParamsOf, Refusal, ResultOf, ServerNotification, SessionFailure, SessionInfo } from "./McpSession.ts"
 import type { McpTransport } from "./McpTransport.ts"
@@ -85,6 +86,15 @@ export interface Shape {
     params: CallToolRequest["params"],
     options?: RequestOptions
   ) => Effect.Effect<CallToolResult, RequestError>
+  /**
+   * Calls a tool like {@link Shape.callTool}, and tells of its progress: any number of `Progress`, then exactly one `Result`, or
+   * the error that the call would have failed with. Whoever stops reading cancels the call. A reader more than 256 behind misses
+   * the oldest progress, and never the result.
+   */
+  readonly callToolStream: (
+    params: CallToolRequest["params"],
+    options?: RequestOptions
+  ) => Stream.Stream<ToolUpdate, RequestError>
   /** Lists all tools, over all pages, as far as `limits` allows (MCP `tools/list`). */
   readonly listTools: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Tool>, RequestError>
   /** Lists all resources, over all pages, bounded like {@link Shape.listTools} (MCP `resources/list`). */
@@ -174,6 +184,16 @@ export interface Shape {
 export type ResourceUpdate =
   | { readonly _tag: "Updated"; readonly uri: string }
   | { readonly _tag: "MayHaveMissed"; readonly uri: string; readonly generation: number }
+
+/**
+ * What a reader of a tool call hears.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ToolUpdate =
+  | { readonly _tag: "Progress"; readonly progress: Progress }
+  | { readonly _tag: "Result"; readonly result: CallToolResult }
 
 /**
  * A new session, before anyone else can use it.
@@ -346,6 +366,9 @@ export const make: <R = never>(
   const engine = yield* Engine.make(options, decoded)
   const { defaults } = decoded
 
+  const decodeRequest = (options: RequestOptions, method: string, params: unknown) =>
+    EngineOptions.decodeRequest(options, defaults, engine.name, method, params)
+
   const send = <const Method extends string>(
     method: Method,
     params: ParamsOf<Method> | undefined,
@@ -353,15 +376,25 @@ export const make: <R = never>(
   ) =>
     options === undefined
       ? engine.request(method, params, defaults)
-      : Effect.flatMap(EngineOptions.decodeRequest(options, defaults, engine.name, method, params), (decoded) =>
-          engine.request(method, params, decoded)
-        )
+      : Effect.flatMap(decodeRequest(options, method, params), (decoded) => engine.request(method, params, decoded))
 
   const { request: _, ...shared } = engine
   return McpConnection.of({
     ...shared,
     request: (method, ...[params, options]) => send(method, params, options),
     callTool: (params, options) => send("tools/call", params, options),
+    callToolStream: (params, options = {}) =>
+      ToolStream.make((onProgress) =>
+        Effect.flatMap(decodeRequest(options, "tools/call", params), (decoded) =>
+          engine.request("tools/call", params, {
+            ...decoded,
+            onProgress: (progress) => {
+              onProgress(progress)
+              decoded.onProgress?.(progress)
+            }
+          })
+        )
+      ),
     listTools: (options) => Effect.map(send("tools/list", undefined, options), ({ tools }) => tools),
     listResources: (options) => Effect.map(send("resources/list", undefined, options), ({ resources }) => resources),
     listResourceTemplates: (options) =>

@@ -585,6 +585,30 @@ describe("progress", () => {
     })
   )
 
+  scenario("comes as a stream too, over a kill and up to the result", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect()
+      const heard: Array<number | string> = []
+      const script = { once: "gate", stdout: [progress(1), progress(2)], gate: "never" }
+      const reader = yield* connection.callToolStream({ name: "read", arguments: script }).pipe(
+        Stream.runForEach((update) =>
+          Effect.sync(() => heard.push(update._tag === "Progress" ? update.progress.progress : textOf(update.result)))
+        ),
+        Effect.forkChild
+      )
+      yield* until("the progress", () => heard.length === 2)
+      yield* killed(connection)
+      yield* Fiber.join(reader)
+      assert.deepStrictEqual(heard, [1, 2, "ok"])
+      heard.splice(0)
+      const all = yield* Stream.runCollect(connection.callToolStream({ name: "read", arguments: { raw } }))
+      assert.deepStrictEqual(
+        all.map(({ _tag }) => _tag),
+        ["Progress", "Progress", "Progress", "Result"]
+      )
+    })
+  )
+
   scenario("does no harm when whoever listens to it throws", (rig) =>
     Effect.gen(function* () {
       const connection = yield* rig.connect()

@@ -29,6 +29,8 @@ export interface OpenContext {
   readonly generation: number
   /** How this program introduces itself in the handshake. */
   readonly client: { readonly name: string; readonly version: string }
+  /** How much a list without parameters, over all of its pages, may hold; beyond it the request fails with `InvalidResult`. */
+  readonly limits: { readonly maxPages: number; readonly maxItems: number }
   /** What the client side offers to the server. */
   readonly host: SessionHost
   /**

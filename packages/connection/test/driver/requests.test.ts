@@ -105,6 +105,7 @@ describe("a session that is given up while its server lives", () => {
         server: "fixture",
         generation: 1,
         client: { name: "test", version: "1" },
+        limits: { maxPages: 100, maxItems: 10_000 },
         host: { capabilities: {}, handlers: new Map(), onNotification: () => {}, logLevel: () => undefined },
         setStderrTail: () => {},
         onActivity: () => {},

@@ -7,6 +7,7 @@ import {
   TransportClosed,
   UnsupportedProtocol
 } from "../../ConnectionError.ts"
+import type { OpenContext } from "../../McpTransport.ts"
 
 /** Thrown by our transports when a message cannot be serialized. */
 export class Unserializable extends Error {}
@@ -31,7 +32,7 @@ const methodNotFound = -32601
  * Explains the rejection of a request. `answered`: the server did answer with a JSON-RPC error. The SDK uses the same class for
  * what it finds wrong with a result, and there the request has run.
  */
-export const ofRequest = (error: unknown, answered: boolean): Rejection => {
+export const ofRequest = (error: unknown, answered: boolean, limits: OpenContext["limits"]): Rejection => {
   if (ProtocolError.isInstance(error)) {
     return answered
       ? { _tag: "Rejected", code: error.code, description: error.message, data: error.data }
@@ -41,9 +42,10 @@ export const ofRequest = (error: unknown, answered: boolean): Rejection => {
     switch (error.code) {
       case SdkErrorCode.InvalidResult:
       case SdkErrorCode.UnsupportedResultType:
-      case SdkErrorCode.ListPaginationExceeded:
       case SdkErrorCode.InputRequiredRoundsExceeded:
         return { _tag: "InvalidResult", description: error.message }
+      case SdkErrorCode.ListPaginationExceeded:
+        return { _tag: "InvalidResult", description: `more than ${limits.maxPages} pages (limits.maxPages)` }
       case SdkErrorCode.MethodNotSupportedByProtocolVersion:
       case SdkErrorCode.CapabilityNotSupported:
         return { _tag: "Rejected", code: methodNotFound, description: error.message, data: undefined }

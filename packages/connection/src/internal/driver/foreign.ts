@@ -73,6 +73,7 @@ const open = Effect.fnUntraced(function* <R>(
     server,
     client: context.client,
     host: context.host,
+    limits: context.limits,
     transport,
     isolation: perRequest ? "perRequest" : "shared",
     negotiation: { _tag: "initialize", modern },

@@ -260,6 +260,7 @@ const open = Effect.fnUntraced(function* <R>(
     server: context.server,
     client: context.client,
     host: context.host,
+    limits: context.limits,
     transport,
     isolation: kind === "sse" ? "shared" : "perRequest",
     negotiation,

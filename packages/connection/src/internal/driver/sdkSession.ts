@@ -30,16 +30,13 @@ import {
   type SessionHost,
   type SessionInfo
 } from "../../McpSession.ts"
+import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
 
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
 const noSdkTimeout = 2 ** 31 - 1
-
-/** Bounds of an aggregated list: a server whose cursor never ends must not end us. */
-const maxPages = 100
-const maxItems = 10_000
 
 /**
  * How the protocol era is found out (DESIGN §10): `probe` asks with `server/discover` first, unless `prior` says that the server is
@@ -52,6 +49,7 @@ export type Negotiation =
 export interface Options {
   readonly server: string
   readonly client: { readonly name: string; readonly version: string }
+  readonly limits: OpenContext["limits"]
   readonly host: SessionHost
   readonly transport: Transport
   readonly isolation: Isolation
@@ -106,7 +104,7 @@ export const ticketOf = (carrier: ((token: string) => void) | undefined): Reques
 export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
-  const { isolation, transport } = options
+  const { isolation, limits, transport } = options
   const context = yield* Effect.context<never>()
   const lost = Deferred.makeUnsafe<ConnectionError>()
   const flights = new Map<string | number, Flight>()
@@ -162,7 +160,7 @@ export const open = Effect.fnUntraced(function* (
     })
 
   const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
-    const rejection = Failure.ofRequest(error, refused)
+    const rejection = Failure.ofRequest(error, refused, limits)
     if (rejection._tag === "Disconnected") {
       if (loss !== undefined) return loss
       if (options.explain !== undefined && !isUnserializable(error, ticket)) {
@@ -234,9 +232,12 @@ export const open = Effect.fnUntraced(function* (
           (result) => {
             land()
             resume(
-              isTooLong(ticket, result)
+              isTooLong(ticket, result, limits.maxItems)
                 ? Effect.fail(
-                    invalid(ticket, `more than ${maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))}`)
+                    invalid(
+                      ticket,
+                      `more than ${limits.maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))} (limits.maxItems)`
+                    )
                   )
                 : Effect.succeed(result as ResultOf<Method>)
             )
@@ -302,7 +303,7 @@ class SessionClient extends Client {
 
   constructor(options: Options, modern: boolean) {
     super(options.client, {
-      listMaxPages: maxPages,
+      listMaxPages: options.limits.maxPages,
       capabilities: options.host.capabilities,
       versionNegotiation:
         options.negotiation._tag === "probe" ? { mode: "auto" } : modern ? modernOnly : { mode: "legacy" }
@@ -535,7 +536,7 @@ const unchecked: StandardSchemaV1<unknown, unknown> = {
   "~standard": { version: 1, vendor: "mcp-tether", validate: (value) => ({ value }) }
 }
 
-const isTooLong = ({ method }: RequestTicket, result: unknown): boolean =>
+const isTooLong = ({ method }: RequestTicket, result: unknown, maxItems: number): boolean =>
   method.endsWith("/list") &&
   Predicate.isObject(result) &&
   Object.values(result).some((list) => Array.isArray(list) && list.length > maxItems)

@@ -114,6 +114,7 @@ const open = Effect.fnUntraced(function* (
   return yield* SdkSession.open({
     server: context.server,
     client: context.client,
+    limits: context.limits,
     host: context.host,
     transport,
     isolation: "shared",

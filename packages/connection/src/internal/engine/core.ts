@@ -18,6 +18,7 @@ import type * as Desired from "./desired.ts"
 import * as Suspicion from "./suspicion.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
+import * as Vitals from "./vitals.ts"
 
 /** A session that callers may use. */
 export interface Published {
@@ -35,6 +36,8 @@ export interface Published {
   readonly wish: () => void
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
+  /** When the clock is looked at next: a session can be lost as the machine wakes, before anyone did. */
+  lookDue: number
   /** Changes whenever an attempt to replace it starts or ends. */
   refreshPhase: number
   /** Why it was lost, once it is: what its requests failed with is often only the consequence. */
@@ -85,6 +88,7 @@ export interface Core {
     then?: (at: number) => ConnectionEvent.ConnectionEvent | undefined
   ) => Effect.Effect<boolean>
   readonly telemetry: Telemetry.Telemetry
+  readonly vitals: Vitals.Vitals
   /** Completes when the connection is closed. */
   readonly closed: Deferred.Deferred<void>
   /** The notifications of the sessions, restored or not. */
@@ -116,7 +120,8 @@ export const make = Effect.fnUntraced(function* (server: string) {
   const mailbox = yield* Queue.unbounded<Signal>()
   const phase = yield* Ref.make(0)
   const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
-  const telemetry = Telemetry.make(server)
+  const vitals = Vitals.make()
+  const telemetry = Telemetry.make(server, vitals.ended)
   const emitting = yield* Semaphore.make(1)
   const closed = Deferred.makeUnsafe<void>()
   let turn = Deferred.makeUnsafe<void>()
@@ -129,6 +134,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
         const state = ConnectionState.transition(current.state, event)
         const published = state._tag === "Closed" ? undefined : publish(current.published)
         const generation = published?.generation ?? current.generation
+        if (current.published !== undefined && current.published !== published) vitals.left(current.published.session)
         return [
           { before: current.state, state },
           { state, published, generation }
@@ -157,6 +163,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
     events,
     notifications,
     telemetry,
+    vitals,
     closed,
     mailbox,
     phase,
@@ -206,5 +213,6 @@ export const makePublished = (
   versions: Catalogs.noVersions(),
   refreshPhase: 0,
   jumped: false,
+  lookDue: Number.POSITIVE_INFINITY,
   loss: undefined
 })

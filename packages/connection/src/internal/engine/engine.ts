@@ -43,6 +43,7 @@ export interface Engine extends Pick<
   | "setRoots"
   | "resourceUpdates"
   | "catalog"
+  | "health"
 > {
   readonly request: <Method extends string>(
     method: Method,
@@ -141,6 +142,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
       })
     ),
     catalog: Effect.sync(catalogs.current),
+    health: Effect.sync(() => core.vitals.health(Ref.getUnsafe(core.snapshot).published, requests.waiting())),
     notifications: untilClosed(Stream.fromPubSub(core.notifications)),
     notify: (method, params) =>
       requests.onSession(method, options.defaults, ({ session }) => session.notify(method, params)),

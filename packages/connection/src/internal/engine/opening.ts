@@ -27,6 +27,7 @@ import * as Suspicion from "./suspicion.ts"
 export interface Options<R> {
   readonly transport: McpTransport<R>
   readonly client: OpenContext["client"]
+  readonly limits: OpenContext["limits"]
   readonly host: SessionHost
   readonly restoration: Restoration<R>
   readonly catalogs: Catalogs.Catalogs
@@ -58,7 +59,9 @@ export const open = <R>(
     Effect.gen(function* () {
       const scope = yield* scopes.open
       const attempt = yield* makeAttempt(core, options)
+      core.vitals.attempt("begins")
       const exit = yield* attempt.run.pipe(Scope.provide(scope), restore, Effect.exit)
+      core.vitals.attempt("ends")
       if (Exit.isSuccess(exit)) {
         yield* Effect.forkIn(attempt.watch(exit.value), scope)
         return { _tag: "Opened", published: exit.value, scope } as const
@@ -92,6 +95,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     server: core.server,
     generation,
     client: options.client,
+    limits: options.limits,
     host: {
       ...host,
       onNotification: (notification) => {
@@ -121,6 +125,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       Effect.suspend(() => options.transport.open(context)),
       Effect.flatMap(untilStuck, (after) => Effect.fail(core.error(new StartupTimeout({ after }), stderrTail())))
     )
+    core.vitals.attempt(session)
     const suspicions = yield* Suspicion.make(session, {
       server: core.server,
       within: (heartbeat ?? defaultHeartbeat).timeout,
@@ -290,7 +295,10 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         !options.heartbeatAsked &&
         session.isolation === "perRequest" &&
         session.info.era === "modern" &&
-        !Desired.isListening(published.applied)
+        !Desired.isListening(published.applied),
+      lookDue: (at) => {
+        published.lookDue = at
+      }
     }
     return Effect.raceFirst(
       session.lost,

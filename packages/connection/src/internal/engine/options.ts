@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Heartbeat from "../../Heartbeat.ts"
 import type { InvalidOptions } from "../../InvalidOptions.ts"
 import type { Options as ConnectionOptions, RequestOptions } from "../../McpConnection.ts"
+import type { OpenContext } from "../../McpTransport.ts"
 import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
 import * as ReplayPolicy from "../../ReplayPolicy.ts"
 import { InvalidRequest } from "../../RequestError.ts"
@@ -69,6 +70,9 @@ const ConnectionSchema = Schema.Struct({
   maxWaiting: Schema.optional(CountOption(0)),
   maxReplays: Schema.optional(CountOption(0)),
   replayBudget: Schema.optional(Schema.Struct({ burst: CountOption(0), perSecond: CountOption(0) })),
+  limits: Schema.optional(
+    Schema.Struct({ maxPages: Schema.optional(CountOption(1)), maxItems: Schema.optional(CountOption(1)) })
+  ),
   closeTimeout: Schema.optional(DurationOption),
   handlers: Schema.optional(
     Schema.Struct({ sampling: Schema.optional(FunctionOption), elicitation: Schema.optional(FunctionOption) })
@@ -103,6 +107,7 @@ export interface Decoded extends Requests.Limits {
   readonly defaults: Requests.Options
   readonly restore: "required" | "best-effort"
   readonly drainTimeout: Duration.Duration
+  readonly limits: OpenContext["limits"]
 }
 
 export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded, InvalidOptions> =>
@@ -127,7 +132,8 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
       onProgress: undefined
     },
     restore: decoded.restore ?? "required",
-    drainTimeout: duration(decoded.drainTimeout, "30 seconds")
+    drainTimeout: duration(decoded.drainTimeout, "30 seconds"),
+    limits: { maxPages: decoded.limits?.maxPages ?? 100, maxItems: decoded.limits?.maxItems ?? 10_000 }
   }))
 
 export const decodeRequest = (

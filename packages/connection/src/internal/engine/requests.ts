@@ -58,6 +58,8 @@ export interface Requests {
     options: Options,
     use: (published: Core.Published) => Effect.Effect<void, SessionFailure>
   ) => Effect.Effect<void, RequestError>
+  /** How many wait for a session now. */
+  readonly waiting: () => number
   readonly unavailable: (because: ConnectionUnavailable["because"], cause?: ConnectionError) => ConnectionUnavailable
   /**
    * Waits for a session newer than generation `after`, as long as it takes, or for that one to be cleared of a suspicion. The state
@@ -448,7 +450,7 @@ export const make = (
       delivery: Delivery.worst(call.delivery, ticket.sent ? "Unknown" : "NotSent")
     })
 
-  return { request, onSession, awaitSession, unavailable }
+  return { request, onSession, awaitSession, unavailable, waiting: () => waiting }
 }
 
 const makeCall = <Method extends string>(

@@ -14,6 +14,7 @@ import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
 import * as Catalogs from "./catalogs.ts"
 import type * as Core from "./core.ts"
 import * as Ladder from "./ladder.ts"
+import * as Liveness from "./liveness.ts"
 import * as Opening from "./opening.ts"
 import type { SessionScopes } from "./sessionScopes.ts"
 
@@ -147,7 +148,9 @@ const lose = Effect.fnUntraced(function* <R>(
 ) {
   const { generation, openedAt } = published
   const { error } = setback
-  const proven = (yield* Clock.currentTimeMillis) - openedAt >= Duration.toMillis(options.stableAfter)
+  const now = yield* Clock.currentTimeMillis
+  const jumped = published.jumped || Liveness.hasJumped(now, published.lookDue)
+  const proven = now - openedAt >= Duration.toMillis(options.stableAfter)
   published.loss = error
   options.catalogs.markStale(Catalogs.kinds)
   // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile. A refresh may
@@ -164,7 +167,7 @@ const lose = Effect.fnUntraced(function* <R>(
   yield* setback._tag === "Lost" && published.session.isolation === "perRequest" && error.reason._tag !== "LivenessLost"
     ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout)
     : scopes.retire(scope)
-  if (proven || published.jumped) yield* ladder.reset
+  if (proven || jumped) yield* ladder.reset
   return setback
 })
 

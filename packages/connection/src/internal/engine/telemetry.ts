@@ -5,6 +5,8 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 import type { ConnectionEvent } from "../../ConnectionEvent.ts"
+import type { SessionInfo } from "../../McpSession.ts"
+import type { RequestError } from "../../RequestError.ts"
 
 const milliseconds = Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
 
@@ -38,13 +40,17 @@ export interface Telemetry {
   readonly record: (event: ConnectionEvent) => Effect.Effect<void>
   readonly missedHeartbeat: Effect.Effect<void>
   /** Measures one call of a user, over all of its sendings. */
-  readonly measured: <A, E>(method: string, startedAt: number, call: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly measured: <A, E extends RequestError>(
+    method: string,
+    startedAt: number,
+    call: Effect.Effect<A, E>
+  ) => Effect.Effect<A, E>
   /** One sending of a request: a span of its own, linked to the outage that made it necessary, if one did. */
   readonly sending: <A, E>(
     request: {
       readonly method: string
       readonly tool: string | undefined
-      readonly protocolVersion: string
+      readonly info: SessionInfo
       readonly generation: number
       readonly again: boolean
     },
@@ -52,7 +58,11 @@ export interface Telemetry {
   ) => Effect.Effect<A, E>
 }
 
-export const make = (server: string): Telemetry => {
+/** `onEnd` is told how each call ended. */
+export const make = (
+  server: string,
+  onEnd: (at: number, exit: Exit.Exit<unknown, RequestError>) => void
+): Telemetry => {
   const of = <Input, State>(metric: Metric.Metric<Input, State>, attributes: Readonly<Record<string, string>> = {}) =>
     Metric.withAttributes(metric, { server, ...attributes })
   const isReady = of(ready)
@@ -119,6 +129,7 @@ export const make = (server: string): Telemetry => {
         case "RefreshFailed":
         case "RestorationSkipped":
         case "CatalogChanged":
+        case "NotificationsMissed":
           return Effect.void
       }
     },
@@ -127,21 +138,23 @@ export const make = (server: string): Telemetry => {
       const answered = durations.get(method) ?? of(requestDuration, { method })
       durations.set(method, answered)
       return Clock.clockWith((clock) =>
-        Effect.ensuring(
-          call,
-          Effect.suspend(() => Metric.update(answered, clock.currentTimeMillisUnsafe() - startedAt))
-        )
+        Effect.onExit(call, (exit) => {
+          const now = clock.currentTimeMillisUnsafe()
+          onEnd(now, exit)
+          return Metric.update(answered, now - startedAt)
+        })
       )
     },
-    sending: ({ again, generation, method, protocolVersion, tool }, effect) =>
+    sending: ({ again, generation, info, method, tool }, effect) =>
       Effect.withSpan(effect, `mcp.client ${method}`, {
         captureStackTrace: false,
         kind: "client",
         attributes: {
           "mcp.method.name": method,
-          "mcp.protocol.version": protocolVersion,
+          "mcp.protocol.version": info.protocolVersion,
           "mcp.server.name": server,
           "mcp.generation": generation,
+          ...(info.sessionId === undefined ? {} : { "mcp.session.id": info.sessionId }),
           ...(tool === undefined ? {} : { "gen_ai.tool.name": tool })
         },
         links: again && outage !== undefined ? [{ span: outage, attributes: {} }] : []

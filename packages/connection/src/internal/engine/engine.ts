@@ -214,13 +214,14 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
               Effect.asVoid,
               // The session was lost under it, and the next one is restored to what is desired: nothing needs to be sent again.
               Effect.catchTag("ConnectionUnavailable", (error) =>
-                error.because === "NotReplayed" && !isCurrent(published) ? Effect.void : Effect.fail(error)
+                error.because === "NotReplayed" && !goesOn(published) ? Effect.void : Effect.fail(error)
               )
             )
       })
     )
 
-  const isCurrent = (published: Core.Published): boolean => Ref.getUnsafe(core.snapshot).published === published
+  const goesOn = (published: Core.Published): boolean =>
+    published.session.isolation === "perRequest" && Ref.getUnsafe(core.snapshot).published === published
 
   /** Each reader asks: the one whose request all relied on may have failed, or gone. */
   const subscribe = (uri: string) =>

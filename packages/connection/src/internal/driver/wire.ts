@@ -7,12 +7,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { Agent, type Dispatcher, fetch as undiciFetch } from "undici"
+import { Agent, buildConnector, type Dispatcher, fetch as undiciFetch } from "undici"
+import { Socket } from "node:net"
 import { MalformedResponse, type Reason, SessionExpired, TransportClosed, Unauthorized } from "../reasons.ts"
 import * as Authorization from "./authorization.ts"
 import * as Network from "./network.ts"
 import { WireFailure } from "./network.ts"
-import type { Flights } from "./sdkSession.ts"
+import type { Flights } from "./flights.ts"
 
 /** Carries the JSON-RPC id of a request from the transport's `send` to its `fetch`, and goes no further. */
 export const idHeader = "x-mcp-tether-request"
@@ -51,18 +52,33 @@ export interface Wire {
 export const make = (options: Options): Effect.Effect<Wire, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(
-        () =>
-          new Agent({
-            connect: { timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) },
-            // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
-            headersTimeout: 0,
-            bodyTimeout: 0
+      Effect.sync(() => {
+        const connect = buildConnector({ timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) })
+        // undici forgets a socket that is still connecting.
+        const connecting = new Set<Socket>()
+        const agent = new Agent({
+          connect: (target, callback) => {
+            const socket: unknown = connect(target, (...connected) => {
+              if (socket instanceof Socket) connecting.delete(socket)
+              callback(...connected)
+            })
+            if (socket instanceof Socket) connecting.add(socket)
+          },
+          // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
+          headersTimeout: 0,
+          bodyTimeout: 0
+        })
+        return { agent, connecting }
+      }),
+      ({ agent, connecting }) =>
+        Effect.ignore(
+          Effect.tryPromise(() => {
+            for (const socket of connecting) socket.destroy()
+            return agent.destroy()
           })
-      ),
-      (agent) => Effect.ignore(Effect.tryPromise(() => agent.destroy()))
+        )
     ),
-    (agent) => makeOn(agent, options)
+    ({ agent }) => makeOn(agent, options)
   )
 
 const makeOn = (agent: Agent, options: Options): Wire => {
@@ -72,12 +88,18 @@ const makeOn = (agent: Agent, options: Options): Wire => {
   let streams = 0
   let lastFailure: Reason | undefined
 
-  const raw = async (target: string | URL, init: RequestInit | undefined, id: string | undefined) => {
+  /** `id`: of the request that this is, or `undefined` for a notification, whose acceptance is no word of the server. */
+  const raw = async (
+    target: string | URL,
+    init: RequestInit | undefined,
+    id: string | undefined,
+    onBytes: () => void = () => {}
+  ) => {
     const seen: Seen = { sent: false }
     try {
       const response = await undiciFetch(target, {
         ...(init as unknown as UndiciInit),
-        dispatcher: observed(agent, id, seen, options)
+        dispatcher: observed(agent, id, seen, options, onBytes)
       })
       // The same class as far as the SDK can tell: Node's own fetch is undici's.
       return response as unknown as Response
@@ -93,7 +115,10 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     const headers = new Headers(init?.headers)
     const id = headers.get(idHeader)
     headers.delete(idHeader)
-    const response = await raw(target, { ...init, headers }, id ?? undefined)
+    // The older transport does not pass headers on.
+    const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
+    const speaks = asked !== undefined || init?.method !== "POST"
+    const response = await raw(target, { ...init, headers }, asked, speaks ? options.onBytes : undefined)
     return check(response, init?.method ?? "GET", headers, init?.body)
   }
 
@@ -145,7 +170,7 @@ const makeOn = (agent: Agent, options: Options): Wire => {
       response.status === 202
         ? new TransportClosed({ description: "the server accepted the request and will not answer it (HTTP 202)" })
         : new MalformedResponse({
-            description: `the server answered with ${essenceOf(response) ?? "no content type"} instead of a JSON-RPC message`
+            description: `the server answered with ${conceal(response.headers.get("content-type") ?? "no content type")} instead of a JSON-RPC message`
           })
     )
   }
@@ -179,16 +204,20 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     )
   }
 
+  /** What a provider and an authorization server say of a failure is theirs. */
+  const secretive = (reason: Reason): Reason =>
+    reason._tag !== "Unauthorized"
+      ? reason
+      : new Unauthorized({
+          status: reason.status,
+          challenge: reason.challenge === undefined ? undefined : conceal(reason.challenge),
+          description: reason.description === undefined ? undefined : conceal(reason.description)
+        })
+
   const allowed = async (response: Response): Promise<Response> => {
     if (response.status !== 401 && response.status !== 403) return response
     await discard(response)
-    const challenge = Authorization.challengeOf(response)
-    throw new WireFailure(
-      new Unauthorized({
-        status: response.status,
-        challenge: challenge === undefined ? undefined : conceal(challenge)
-      })
-    )
+    throw new WireFailure(new Unauthorized({ status: response.status, challenge: Authorization.challengeOf(response) }))
   }
 
   return {
@@ -201,8 +230,12 @@ const makeOn = (agent: Agent, options: Options): Wire => {
             return response
           },
           (error: unknown) => {
-            lastFailure = error instanceof WireFailure ? error.reason : undefined
-            throw error
+            if (!(error instanceof WireFailure)) {
+              lastFailure = undefined
+              throw error
+            }
+            lastFailure = secretive(error.reason)
+            throw new WireFailure(lastFailure)
           }
         ),
     lastFailure: () => lastFailure,
@@ -221,11 +254,17 @@ interface Seen {
 }
 
 /** A dispatcher that notes what happens to one request. */
-const observed = (agent: Agent, id: string | undefined, seen: Seen, options: Options): Dispatcher => {
+const observed = (
+  agent: Agent,
+  id: string | undefined,
+  seen: Seen,
+  options: Options,
+  onBytes: () => void
+): Dispatcher => {
   const ticket = id === undefined ? undefined : options.flights()?.ticketOf(id)
   let isStream = false
   const ended = (): void => {
-    if (id !== undefined) options.flights()?.broke(id)
+    if (id !== undefined && options.kind === "streamable") options.flights()?.broke(id)
   }
   const dispatch = (request: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean => {
     let budget = Number.POSITIVE_INFINITY
@@ -240,14 +279,15 @@ const observed = (agent: Agent, id: string | undefined, seen: Seen, options: Opt
         handler.onRequestUpgrade?.(controller, status, headers, socket),
       onResponseStarted: () => handler.onResponseStarted?.(),
       onResponseStart: (controller, status, headers, message) => {
-        options.onBytes()
+        onBytes()
         const type = headers["content-type"]
         isStream = Predicate.isString(type) && type.includes("text/event-stream")
         if (!isStream) budget = options.maxMessageBytes
+        else if (id !== undefined) options.flights()?.streams(id)
         handler.onResponseStart?.(controller, status, headers, message)
       },
       onResponseData: (controller, chunk) => {
-        options.onBytes()
+        onBytes()
         budget -= chunk.length
         if (budget < 0) {
           controller.abort(
@@ -301,6 +341,11 @@ const parse = (text: string): unknown => {
 const requestIdOf = (body: RequestInit["body"]): unknown => {
   const message = Predicate.isString(body) ? parse(body) : undefined
   return Predicate.hasProperty(message, "method") && Predicate.hasProperty(message, "id") ? message.id : undefined
+}
+
+const idIn = (body: RequestInit["body"]): string | undefined => {
+  const id = requestIdOf(body)
+  return Predicate.isString(id) || Predicate.isNumber(id) ? String(id) : undefined
 }
 
 const isInitialize = (body: RequestInit["body"]): boolean => {

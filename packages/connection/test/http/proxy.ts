@@ -110,23 +110,39 @@ export const name = (hostname: string) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const original = dns.lookup
-      const answers: { resolution: Resolution } = { resolution: "127.0.0.1" }
+      const answers: { resolution: Resolution; next: Resolution | undefined; asked: number } = {
+        resolution: "127.0.0.1",
+        next: undefined,
+        asked: 0
+      }
       const lookup = (asked: string, options: dns.LookupOptions, done: (...answer: Array<unknown>) => void): void => {
         if (asked !== hostname) {
           Reflect.apply(original, dns, [asked, options, done])
-        } else if (answers.resolution === "ENOTFOUND") {
+          return
+        }
+        const { resolution } = answers
+        answers.asked += 1
+        answers.resolution = answers.next ?? resolution
+        if (resolution === "ENOTFOUND") {
           const failed = { code: "ENOTFOUND", errno: -3008, syscall: "getaddrinfo", hostname }
           process.nextTick(done, Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), failed))
-        } else if (answers.resolution !== "hang") {
-          const { resolution: address } = answers
-          process.nextTick(done, null, ...(options.all === true ? [[{ address, family: 4 }]] : [address, 4]))
+        } else if (resolution !== "hang") {
+          const address = { address: resolution, family: 4 }
+          process.nextTick(done, null, ...(options.all === true ? [[address]] : [resolution, 4]))
         }
       }
       Object.assign(dns, { lookup })
       return {
         resolves: (to: Resolution) => {
           answers.resolution = to
+          answers.next = undefined
         },
+        resolvesOnce: (to: Resolution, next: Resolution) => {
+          answers.resolution = to
+          answers.next = next
+        },
+        /** How often it was asked for. */
+        asked: () => answers.asked,
         restore: () => Object.assign(dns, { lookup: original })
       }
     }),

@@ -72,7 +72,7 @@ export const scenario = <A, E>(
               Effect.provide(logger),
               Effect.provideService(References.MinimumLogLevel, "All")
             )
-            yield* Effect.forEach(servers, letGo)
+            yield* Effect.forEach(servers, letGo, { discard: true })
           })
         ).pipe(Effect.andThen(nothingHeld(before)))
       }),
@@ -118,21 +118,7 @@ const makeRig = (outer: Scope.Scope) => {
 
 /** Waits until the connections of the test have let go of a server's sockets, which it does not end by itself. */
 const letGo = (server: Server.Server): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    let left = Number.POSITIVE_INFINITY
-    yield* Effect.whileLoop({
-      while: () => left > 0,
-      body: () => Effect.andThen(Effect.sleep("5 millis"), server.connections),
-      step: (connections) => {
-        left = connections
-      }
-    })
-  }).pipe(
-    Effect.timeoutOrElse({
-      duration: "3 seconds",
-      orElse: () => Effect.flatMap(server.connections, (left) => Effect.die(new Error(`${left} sockets are left open`)))
-    })
-  )
+  until(`the end of ${server.sockets()} sockets`, () => server.sockets() === 0)
 
 /** Nothing hangs: what takes this long has failed the test. It is well below the request timeout. */
 export const settled = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

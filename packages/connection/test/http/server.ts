@@ -118,7 +118,8 @@ export interface Server {
   readonly streams: () => number
   /** Sends a notification on all GET streams. */
   readonly notify: (method: string, params: Readonly<Record<string, unknown>>) => void
-  readonly connections: Effect.Effect<number>
+  /** How many sockets are open. */
+  readonly sockets: () => number
 }
 
 /** How a socket ends: the body in good order, the socket with a FIN, or with a RST. */
@@ -342,11 +343,7 @@ const listen = async (options: Options): Promise<Server> => {
     notify: (method, params) => {
       for (const { response } of streams) response.write(event({ message: { jsonrpc: "2.0", method, params } }))
     },
-    connections: Effect.callback((resume) => {
-      http.getConnections((error, count) => {
-        resume(error === null ? Effect.succeed(count) : Effect.die(error))
-      })
-    })
+    sockets: () => sockets.size
   }
 }
 

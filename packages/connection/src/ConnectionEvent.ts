@@ -67,6 +67,11 @@ export type ConnectionEvent = Data.TaggedEnum<{
   }
   /** A list of the server is not what it was. Entries that came, went, or changed are named; see `catalog` for the lists. */
   CatalogChanged: { readonly at: number; readonly generation: number; readonly changes: Changes }
+  /**
+   * A stream of the server's notifications broke and is open again: what the server said meanwhile is lost. The lists that were asked
+   * for are read again, and readers of resources hear `MayHaveMissed`.
+   */
+  NotificationsMissed: { readonly at: number; readonly generation: number }
   /** A caller was told that its request may have run. */
   OutcomeUnknown: {
     readonly at: number
@@ -97,6 +102,7 @@ export const {
   OutcomeUnknown,
   RestorationSkipped,
   CatalogChanged,
+  NotificationsMissed,
   Closed,
   $is: is,
   $match: match

@@ -128,6 +128,7 @@ export const transition = (state: ConnectionState, event: ConnectionEvent): Conn
     case "RefreshFailed":
     case "RestorationSkipped":
     case "CatalogChanged":
+    case "NotificationsMissed":
       return state
   }
 }

@@ -55,9 +55,11 @@ import type { Catalog } from "./Catalog.ts"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { ConnectionEvent } from "./ConnectionEvent.ts"
 import type { ConnectionState } from "./ConnectionState.ts"
+import type { Health } from "./Health.ts"
 import type * as Heartbeat from "./Heartbeat.ts"
 import * as Engine from "./internal/engine/engine.ts"
 import * as EngineOptions from "./internal/engine/options.ts"
+import * as ToolStream from "./internal/engine/toolStream.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
 import type { ParamsOf, Refusal, ResultOf, ServerNotification, SessionFailure, SessionInfo } from "./McpSession.ts"
 import type { McpTransport } from "./McpTransport.ts"
@@ -84,7 +86,16 @@ export interface Shape {
     params: CallToolRequest["params"],
     options?: RequestOptions
   ) => Effect.Effect<CallToolResult, RequestError>
-  /** Lists all tools, over all pages: at most 100 pages and 10,000 tools (MCP `tools/list`). */
+  /**
+   * Calls a tool like {@link Shape.callTool}, and tells of its progress: any number of `Progress`, then exactly one `Result`, or
+   * the error that the call would have failed with. Whoever stops reading cancels the call. A reader more than 256 behind misses
+   * the oldest progress, and never the result.
+   */
+  readonly callToolStream: (
+    params: CallToolRequest["params"],
+    options?: RequestOptions
+  ) => Stream.Stream<ToolUpdate, RequestError>
+  /** Lists all tools, over all pages, as far as `limits` allows (MCP `tools/list`). */
   readonly listTools: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Tool>, RequestError>
   /** Lists all resources, over all pages, bounded like {@link Shape.listTools} (MCP `resources/list`). */
   readonly listResources: (options?: RequestOptions) => Effect.Effect<ReadonlyArray<Resource>, RequestError>
@@ -138,6 +149,11 @@ export interface Shape {
   readonly resourceUpdates: (uri: string) => Stream.Stream<ResourceUpdate, RequestError>
   /** The last known lists, also while there is no session; a list that was never asked for is absent. */
   readonly catalog: Effect.Effect<Catalog>
+  /**
+   * How the connection fares now, beside its state: whether a transport is open, whether a session serves, and how the last
+   * requests ended. A server that is there and answers nothing is `Ready`; here it shows.
+   */
+  readonly health: Effect.Effect<Health>
   /** The state now. */
   readonly state: Effect.Effect<ConnectionState>
   /** The state now, then every change. A reader more than 1,024 changes behind misses the oldest. */
@@ -168,6 +184,16 @@ export interface Shape {
 export type ResourceUpdate =
   | { readonly _tag: "Updated"; readonly uri: string }
   | { readonly _tag: "MayHaveMissed"; readonly uri: string; readonly generation: number }
+
+/**
+ * What a reader of a tool call hears.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ToolUpdate =
+  | { readonly _tag: "Progress"; readonly progress: Progress }
+  | { readonly _tag: "Result"; readonly result: CallToolResult }
 
 /**
  * A new session, before anyone else can use it.
@@ -295,6 +321,11 @@ export interface Options<R = never> {
    * attempt has failed. `"best-effort"`: the session serves without, and a `RestorationSkipped` event says so.
    */
   readonly restore?: "required" | "best-effort" | undefined
+  /**
+   * How much of a list is read: at most `maxPages` pages and `maxItems` entries; a longer one fails with `InvalidResult`, since a
+   * server whose cursor never ends must not end this program. Default: 100 and 10,000.
+   */
+  readonly limits?: { readonly maxPages?: number | undefined; readonly maxItems?: number | undefined } | undefined
   /** How long requests in flight may go on when `refresh` has replaced their session. Default: 30 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
   /**
@@ -335,6 +366,9 @@ export const make: <R = never>(
   const engine = yield* Engine.make(options, decoded)
   const { defaults } = decoded
 
+  const decodeRequest = (options: RequestOptions, method: string, params: unknown) =>
+    EngineOptions.decodeRequest(options, defaults, engine.name, method, params)
+
   const send = <const Method extends string>(
     method: Method,
     params: ParamsOf<Method> | undefined,
@@ -342,15 +376,25 @@ export const make: <R = never>(
   ) =>
     options === undefined
       ? engine.request(method, params, defaults)
-      : Effect.flatMap(EngineOptions.decodeRequest(options, defaults, engine.name, method, params), (decoded) =>
-          engine.request(method, params, decoded)
-        )
+      : Effect.flatMap(decodeRequest(options, method, params), (decoded) => engine.request(method, params, decoded))
 
   const { request: _, ...shared } = engine
   return McpConnection.of({
     ...shared,
     request: (method, ...[params, options]) => send(method, params, options),
     callTool: (params, options) => send("tools/call", params, options),
+    callToolStream: (params, options = {}) =>
+      ToolStream.make((onProgress) =>
+        Effect.flatMap(decodeRequest(options, "tools/call", params), (decoded) =>
+          engine.request("tools/call", params, {
+            ...decoded,
+            onProgress: (progress) => {
+              onProgress(progress)
+              decoded.onProgress?.(progress)
+            }
+          })
+        )
+      ),
     listTools: (options) => Effect.map(send("tools/list", undefined, options), ({ tools }) => tools),
     listResources: (options) => Effect.map(send("resources/list", undefined, options), ({ resources }) => resources),
     listResourceTemplates: (options) =>

@@ -7,12 +7,14 @@
  */
 import type {
   ClientCapabilities,
+  LoggingLevel,
   Progress,
   ProtocolEra,
   RequestMethod,
   RequestTypeMap,
   ResultTypeMap,
-  ServerCapabilities
+  ServerCapabilities,
+  SubscriptionFilter
 } from "@modelcontextprotocol/client"
 import type * as Effect from "effect/Effect"
 import type { ConnectionError } from "./ConnectionError.ts"
@@ -94,6 +96,8 @@ export interface SessionHost {
   readonly handlers: ReadonlyMap<string, (params: unknown) => Effect.Effect<unknown, Refusal>>
   /** Called for every notification, in order. It must not block. */
   readonly onNotification: (notification: ServerNotification) => void
+  /** The log level to ask for with every request, in the modern era, which has no `logging/setLevel`. */
+  readonly logLevel: () => LoggingLevel | undefined
 }
 
 /**
@@ -118,6 +122,17 @@ export class RequestTicket<out Method extends string = string> {
     this.onProgress = onProgress
   }
 }
+
+/**
+ * What a failed request says of its session:
+ *
+ * - `shared`: all requests share one channel, and one that fails with a `ConnectionError` means that it is broken (stdio, SSE);
+ * - `perRequest`: each has a stream of its own (Streamable HTTP). Its failure makes the session suspect, and a probe decides.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Isolation = "shared" | "perRequest"
 
 /**
  * What a request can fail with on one session. A `ConnectionError` means that the session is lost (or cannot be trusted with
@@ -145,6 +160,7 @@ export type SessionFailure = ConnectionError | ServerRejected | InvalidResult | 
  */
 export interface McpSession {
   readonly info: SessionInfo
+  readonly isolation: Isolation
   readonly request: <Method extends string>(
     ticket: RequestTicket<Method>
   ) => Effect.Effect<ResultOf<Method>, SessionFailure>
@@ -153,6 +169,17 @@ export interface McpSession {
     method: string,
     params: Readonly<Record<string, unknown>> | undefined
   ) => Effect.Effect<void, SessionFailure>
+  /**
+   * Asks for notifications of changes (MCP 2026-07-28, `subscriptions/listen`), instead of those asked for before, and without a gap
+   * between the two; an empty filter ends them. Succeeds when the server has agreed. That the stream broke later, the transport's
+   * `onGap` tells, and then it has to be asked for again. Modern era only.
+   */
+  readonly listen: (filter: SubscriptionFilter) => Effect.Effect<void, SessionFailure>
+  /**
+   * Tells that the session has been given up, and that what is in flight may still end: what can only be answered by taking a broken
+   * stream up again fails now, and nothing is taken up again. Default: nothing of that kind is ever in flight.
+   */
+  readonly abandon?: (() => void) | undefined
   /** Waits for the loss of the session and succeeds with its cause. */
   readonly lost: Effect.Effect<ConnectionError>
   /** When the last byte came from the server, in milliseconds since the epoch, on Effect's clock. */

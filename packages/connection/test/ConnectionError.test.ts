@@ -51,6 +51,36 @@ const table: ReadonlyArray<Row> = [
   { name: "NetworkFailed ECONNRESET", reason: network("ECONNRESET"), isRetryable: true, delivery: "Unknown" },
   { name: "NetworkFailed ETIMEDOUT", reason: network("ETIMEDOUT"), isRetryable: true, delivery: "Unknown" },
   {
+    name: "NetworkFailed while connecting",
+    reason: new ConnectionError.NetworkFailed({ code: "ETIMEDOUT", description: "too late", phase: "connect" }),
+    isRetryable: true,
+    delivery: "NotSent"
+  },
+  {
+    name: "TlsFailed",
+    reason: new ConnectionError.TlsFailed({ code: "CERT_HAS_EXPIRED", description: "expired" }),
+    isRetryable: false,
+    delivery: "NotSent"
+  },
+  {
+    name: "HeadersFailed",
+    reason: new ConnectionError.HeadersFailed({ description: "the vault is sealed" }),
+    isRetryable: true,
+    delivery: "NotSent"
+  },
+  {
+    name: "UnexpectedStatus 404",
+    reason: new ConnectionError.UnexpectedStatus({ status: 404, description: "not found" }),
+    isRetryable: false,
+    delivery: "Unknown"
+  },
+  {
+    name: "UnexpectedStatus 500",
+    reason: new ConnectionError.UnexpectedStatus({ status: 500, description: "broken" }),
+    isRetryable: true,
+    delivery: "Unknown"
+  },
+  {
     name: "SessionExpired",
     reason: new ConnectionError.SessionExpired({ status: 404 }),
     isRetryable: true,

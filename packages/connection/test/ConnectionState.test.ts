@@ -27,6 +27,7 @@ const eventOf: Record<
   RestorationSkipped: (at, n) =>
     ConnectionEvent.RestorationSkipped({ at, generation: n, step: "logging/setLevel", error: exited }),
   CatalogChanged: (at, n) => ConnectionEvent.CatalogChanged({ at, generation: n, changes: {} }),
+  NotificationsMissed: (at, n) => ConnectionEvent.NotificationsMissed({ at, generation: n }),
   Closed: (at) => ConnectionEvent.Closed({ at })
 }
 const tags = Object.keys(eventOf) as ReadonlyArray<keyof typeof eventOf>

@@ -22,7 +22,13 @@ const run = (...args: ReadonlyArray<string>) => promisify(execFile)(process.exec
 
 describe("the examples in the docs", () => {
   it("compile, and give what they say", async () => {
-    assert.includeMembers(files, ["McpConnection.ts", "McpTransport.ts", "ConnectionError.ts", "ReconnectPolicy.ts"])
+    assert.includeMembers(files, [
+      "Health.ts",
+      "McpConnection.ts",
+      "McpTransport.ts",
+      "ConnectionError.ts",
+      "ReconnectPolicy.ts"
+    ])
     rmSync(workplace, { recursive: true, force: true })
     mkdirSync(workplace, { recursive: true })
     const programs = files.flatMap((file) =>

@@ -53,6 +53,10 @@ const wrong: ReadonlyArray<readonly [path: string, options: Record<string, unkno
   ["maxWaiting", { maxWaiting: 1.5 }, /whole number of at least 0/, "1.5"],
   ["replay", { replay: "sometimes" }, /"always".*"safe".*"never"/, '"sometimes"'],
   ["maxReplays", { maxReplays: "1" }, /whole number of at least 0/, '"1"'],
+  ["limits.maxPages", { limits: { maxPages: 0 } }, /whole number of at least 1/, "0"],
+  ["limits.maxItems", { limits: { maxItems: "10" } }, /whole number of at least 1/, '"10"'],
+  ["limits.maxTools", { limits: { maxTools: 10 } }, /no such option/, "a number"],
+  ["limits", { limits: 10 }, /./, "10"],
   ["closeTimeout", { closeTimeout: "later" }, duration, '"later"'],
   ["heartbeat", { heartbeat: "on" }, /off/, '"on"'],
   ["heartbeat.interval", { heartbeat: { interval: "often" } }, duration, '"often"'],
@@ -133,9 +137,11 @@ describe("options of McpConnection", () => {
       Effect.gen(function* () {
         const simulation = new Simulation()
         let client: unknown = undefined
+        let limits: unknown = undefined
         simulation.script.open = (_, context) =>
           Effect.sync(() => {
             client = context.client
+            limits = context.limits
           })
         const connection = yield* McpConnection.make({
           transport: simulation.transport,
@@ -144,20 +150,29 @@ describe("options of McpConnection", () => {
         })
         assert.strictEqual(connection.name, "simulated")
         assert.deepStrictEqual(client, { name: "mcp-tether", version: manifest.version })
+        assert.deepStrictEqual(limits, { maxPages: 100, maxItems: 10_000 })
       })
   )
 
-  it.effect("the transport is told the connection's name and how the program introduces itself", () =>
+  it.effect("the transport is told the connection's name, how the program introduces itself, and the limits", () =>
     Effect.gen(function* () {
       const simulation = new Simulation()
       const told: Array<unknown> = []
-      simulation.script.open = (_, { client, generation, server }) =>
+      simulation.script.open = (_, { client, generation, limits, server }) =>
         Effect.sync(() => {
-          told.push({ client, generation, server })
+          told.push({ client, generation, limits, server })
         })
       const client = { name: "me", version: "2" }
-      yield* McpConnection.make({ transport: simulation.transport, name: "files", client })
-      assert.deepStrictEqual(told, [{ client, generation: 1, server: "files" }])
+      const options = { transport: simulation.transport, name: "files", client }
+      for (const limits of [{ maxPages: 3, maxItems: 7 }, { maxPages: 3 }, { maxItems: 7 }]) {
+        yield* McpConnection.make({ ...options, limits })
+      }
+      const same = { client, generation: 1, server: "files" }
+      assert.deepStrictEqual(told, [
+        { ...same, limits: { maxPages: 3, maxItems: 7 } },
+        { ...same, limits: { maxPages: 3, maxItems: 10_000 } },
+        { ...same, limits: { maxPages: 100, maxItems: 7 } }
+      ])
     })
   )
 })

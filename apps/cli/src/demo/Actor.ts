@@ -118,6 +118,8 @@ const describe = (event: ConnectionEvent.ConnectionEvent): string => {
       return `serves without ${event.step}: ${event.error.reason.message}`
     case "CatalogChanged":
       return `lists changed: ${Object.keys(event.changes).join(", ")}`
+    case "NotificationsMissed":
+      return "notifications may have been missed"
     case "Closed":
       return "closed"
   }

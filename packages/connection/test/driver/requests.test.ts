@@ -105,9 +105,12 @@ describe("a session that is given up while its server lives", () => {
         server: "fixture",
         generation: 1,
         client: { name: "test", version: "1" },
-        host: { capabilities: {}, handlers: new Map(), onNotification: () => {} },
+        limits: { maxPages: 100, maxItems: 10_000 },
+        host: { capabilities: {}, handlers: new Map(), onNotification: () => {}, logLevel: () => undefined },
         setStderrTail: () => {},
-        onActivity: () => {}
+        onActivity: () => {},
+        onSuspect: () => {},
+        onGap: () => {}
       })
       const ask = Effect.fnUntraced(function* (effect: string, script: object) {
         const ticket = new RequestTicket("tools/call", { name: "write", arguments: { effect, ...script } })

@@ -456,6 +456,35 @@ const newToolsChange = {
   tools: { added: ["fresh"], removed: ["strict"], schemaChanged: ["write"], annotationsChanged: ["again"] }
 }
 
+describe("the limits of lists", () => {
+  for (const [limit, limits] of [
+    ["3 pages (limits.maxPages)", { maxPages: 3 }],
+    ["18 tools (limits.maxItems)", { maxItems: 18 }]
+  ] as const) {
+    scenario(`a list of more than ${limit} is an InvalidResult that names the limit`, (rig) =>
+      Effect.gen(function* () {
+        // Four pages of 4 + 5, 5, 5, 5 tools.
+        const connection = yield* rig.connect({ server: { pages: 4, extraTools: 5 }, limits })
+        const error = yield* failureOf(connection.listTools())
+        assert(error._tag === "InvalidResult", error.message)
+        assert.strictEqual(error.method, "tools/list")
+        assert.include(error.message, `more than ${limit}`)
+        // The session is as good as before.
+        assert.strictEqual(yield* call(connection, "read"), "ok")
+        assert.strictEqual((yield* connection.awaitReady).generation, 1)
+      })
+    )
+  }
+
+  scenario("a list that just fits is read", (rig) =>
+    Effect.gen(function* () {
+      const limits = { maxPages: 4, maxItems: 24 }
+      const connection = yield* rig.connect({ server: { pages: 4, extraTools: 5 }, limits })
+      assert.lengthOf(yield* connection.listTools(), 24)
+    })
+  )
+})
+
 describe("the catalog", () => {
   scenario("is read again once after a burst of list_changed, and told only when it changed", (rig) =>
     Effect.gen(function* () {
@@ -553,6 +582,30 @@ describe("progress", () => {
       assert.strictEqual(yield* call(connection, "read", { raw: late }, options), "ok")
       yield* connection.ping()
       assert.deepStrictEqual(seen, [1, 2, 3, 1])
+    })
+  )
+
+  scenario("comes as a stream too, over a kill and up to the result", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect()
+      const heard: Array<number | string> = []
+      const script = { once: "gate", stdout: [progress(1), progress(2)], gate: "never" }
+      const reader = yield* connection.callToolStream({ name: "read", arguments: script }).pipe(
+        Stream.runForEach((update) =>
+          Effect.sync(() => heard.push(update._tag === "Progress" ? update.progress.progress : textOf(update.result)))
+        ),
+        Effect.forkChild
+      )
+      yield* until("the progress", () => heard.length === 2)
+      yield* killed(connection)
+      yield* Fiber.join(reader)
+      assert.deepStrictEqual(heard, [1, 2, "ok"])
+      heard.splice(0)
+      const all = yield* Stream.runCollect(connection.callToolStream({ name: "read", arguments: { raw } }))
+      assert.deepStrictEqual(
+        all.map(({ _tag }) => _tag),
+        ["Progress", "Progress", "Progress", "Result"]
+      )
     })
   )
 

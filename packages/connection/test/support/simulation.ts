@@ -233,6 +233,8 @@ export class Simulation {
         // The script answers any method; only the test knows that the result fits.
         request(ticket) as Effect.Effect<ResultOf<Method>, SessionFailure>,
       lost: Deferred.await(ended),
+      isolation: "shared",
+      listen: () => Effect.void,
       lastActivity: () => lastActivity,
       inFlight: () => inFlight,
       lose: (error = exited) => Effect.asVoid(Deferred.succeed(ended, error)),

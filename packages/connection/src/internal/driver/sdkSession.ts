@@ -3,10 +3,14 @@ import {
   Client,
   type ClientContext,
   type JSONRPCMessage,
+  LOG_LEVEL_META_KEY,
+  type McpSubscription,
+  type PriorDiscovery,
   ProtocolError,
   type RequestOptions,
   type StandardSchemaV1,
-  type Transport
+  type Transport,
+  type TransportSendOptions
 } from "@modelcontextprotocol/client"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -18,6 +22,7 @@ import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { ConnectionError, type Reason, TransportClosed } from "../../ConnectionError.ts"
 import {
+  type Isolation,
   type McpSession,
   RequestTicket,
   type ResultOf,
@@ -25,6 +30,7 @@ import {
   type SessionHost,
   type SessionInfo
 } from "../../McpSession.ts"
+import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
@@ -32,15 +38,30 @@ import * as Failure from "./failure.ts"
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
 const noSdkTimeout = 2 ** 31 - 1
 
-/** Bounds of an aggregated list: a server whose cursor never ends must not end us. */
-const maxPages = 100
-const maxItems = 10_000
+/**
+ * How the protocol era is found out (DESIGN §10): `probe` asks with `server/discover` first, unless `prior` says that the server is
+ * legacy; `initialize` starts as a legacy client, and goes on as a modern one on the same channel when that is rejected.
+ */
+export type Negotiation =
+  | { readonly _tag: "probe"; readonly prior: PriorDiscovery | undefined }
+  | { readonly _tag: "initialize"; readonly modern: boolean }
 
 export interface Options {
   readonly server: string
   readonly client: { readonly name: string; readonly version: string }
+  readonly limits: OpenContext["limits"]
   readonly host: SessionHost
   readonly transport: Transport
+  readonly isolation: Isolation
+  readonly negotiation: Negotiation
+  /** Explains a failed exchange, where one says nothing of the others. `sent`: whether a byte of the request left. */
+  readonly explain?: ((error: unknown, sent: boolean | undefined) => Reason) | undefined
+  /** Whether the transport wants to be told which request a message is (`idHeader`). */
+  readonly idHeader?: string | undefined
+  /** Told once what is in flight, where the transport has to know. */
+  readonly onFlights?: ((flights: Flights) => void) | undefined
+  /** A stream of notifications has broken. */
+  readonly onGap: () => void
   /** Waits for the loss of the transport. */
   readonly lost: Effect.Effect<Reason>
   readonly stderrTail: () => string | undefined
@@ -51,6 +72,18 @@ export interface Options {
   readonly lastActivity: () => number
 }
 
+/** The requests on the wire, as a transport sees them that has a stream for each. */
+export interface Flights {
+  /** The request under an id, as the transport was told it (`idHeader`). */
+  readonly ticketOf: (id: string) => RequestTicket | undefined
+  /** Its response has come to an end: if it was not answered, the SDK may take the stream up again. */
+  readonly broke: (id: string) => void
+  /** No broken stream will be taken up again: fails what waits for one. */
+  readonly failBroken: () => void
+  /** Whether the session has been given up. */
+  readonly isAbandoned: () => boolean
+}
+
 /** A request on the wire. */
 interface Flight {
   readonly ticket: RequestTicket
@@ -58,9 +91,14 @@ interface Flight {
   answered: boolean
   /** It answered with a JSON-RPC error. */
   refused: boolean
-  /** Settles it: the reply is no JSON-RPC response. The SDK drops such a reply, and the request would wait for its timeout. */
-  readonly malformed: () => void
+  /** The stream that it is answered on has ended. */
+  broken: boolean
+  /** Settles it, where the SDK would leave it waiting for its timeout. */
+  readonly fail: (failure: Failed) => void
 }
+
+/** What the SDK does not tell: the reply was no JSON-RPC response, or the stream of its reply ended without one. */
+type Failed = "malformed" | "unanswered"
 
 /**
  * The SDK hands this option through to `Transport.send` as it is (protocol.ts, `_requestWithSchemaViaCodec`), on every leg of a
@@ -69,6 +107,8 @@ interface Flight {
 interface Carrier {
   (token: string): void
   flight?: Flight
+  /** Ends the exchange when the caller is gone. */
+  signal?: AbortSignal
 }
 
 /** The ticket of the request that a transport is asked to send. */
@@ -78,9 +118,8 @@ export const ticketOf = (carrier: ((token: string) => void) | undefined): Reques
 export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
-  const { transport } = options
-  const client = new Client(options.client, { listMaxPages: maxPages, capabilities: options.host.capabilities })
-  serve(client, options.host, yield* Effect.context<never>())
+  const { isolation, limits, transport } = options
+  const context = yield* Effect.context<never>()
   const lost = Deferred.makeUnsafe<ConnectionError>()
   const flights = new Map<string | number, Flight>()
   let loss: ConnectionError | undefined
@@ -100,7 +139,23 @@ export const open = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(lost, Exit.succeed(loss))
   }
 
-  intercept(transport, flights)
+  intercept(transport, flights, options.idHeader)
+  const flightOf = (id: string) => flights.get(Number(id)) ?? flights.get(id)
+  const failBroken = (): void => {
+    for (const flight of flights.values()) {
+      if (flight.broken && !flight.answered) flight.fail("unanswered")
+    }
+  }
+  let abandoned = false
+  options.onFlights?.({
+    ticketOf: (id) => flightOf(id)?.ticket,
+    broke: (id) => {
+      const flight = flightOf(id)
+      if (flight !== undefined) flight.broken = true
+    },
+    failBroken,
+    isAbandoned: () => abandoned
+  })
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       lose(new TransportClosed({ description: "the session was closed" }))
@@ -116,12 +171,14 @@ export const open = Effect.fnUntraced(function* (
     Effect.forkScoped({ startImmediately: true })
   )
 
-  yield* Effect.callback<void, ConnectionError>((resume) => {
-    client.connect(transport, { timeout: noSdkTimeout }).then(
-      () => resume(Effect.void),
-      (error: unknown) => resume(Effect.fail(loss ?? explain(Failure.ofHandshake(error, conceal))))
+  const client = yield* Effect.callback<Client, ConnectionError>((resume) => {
+    connect(options, context).then(
+      (connected) => resume(Effect.succeed(connected)),
+      (error: unknown) =>
+        resume(Effect.suspend(() => Effect.fail(loss ?? explain(Failure.ofHandshake(error, conceal, options.explain)))))
     )
   })
+  let subscription: McpSubscription | undefined
 
   const invalid = (ticket: RequestTicket, description: string) =>
     new InvalidResult({
@@ -132,10 +189,17 @@ export const open = Effect.fnUntraced(function* (
     })
 
   const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
-    const rejection = Failure.ofRequest(error, refused)
-    if (rejection._tag === "Disconnected" && loss !== undefined) return loss
+    const rejection = Failure.ofRequest(error, refused, limits)
+    if (rejection._tag === "Disconnected") {
+      if (loss !== undefined) return loss
+      if (options.explain !== undefined && !isUnserializable(error, ticket)) {
+        return explain(options.explain(error, ticket.sent))
+      }
+    }
     const request = { server: options.server, method: ticket.method, tool: toolOf(ticket.method, ticket.params) }
-    const description = conceal(rejection.description)
+    const description = isUnserializable(error, ticket)
+      ? Failure.unserializable(error).message
+      : conceal(rejection.description)
     if (rejection._tag === "Rejected") {
       return new ServerRejected({ ...request, code: rejection.code, description, data: concealData(rejection.data) })
     }
@@ -147,7 +211,12 @@ export const open = Effect.fnUntraced(function* (
 
   const session: McpSession = {
     info: infoOf(client, options.pid),
+    isolation,
     lost: Deferred.await(lost),
+    abandon: () => {
+      abandoned = true
+      failBroken()
+    },
     lastActivity: options.lastActivity,
     inFlight: () => flights.size,
     notify: (method, params) =>
@@ -156,7 +225,9 @@ export const open = Effect.fnUntraced(function* (
         client.notification(params === undefined ? { method } : { method, params }).then(
           () => resume(Effect.void),
           (error: unknown) =>
-            resume(Effect.fail(failureOf({ ticket, answered: false, refused: false, malformed: () => {} }, error)))
+            resume(
+              Effect.fail(failureOf({ ticket, answered: false, refused: false, broken: false, fail: () => {} }, error))
+            )
         )
       }),
     request: <Method extends string>(ticket: RequestTicket<Method>) =>
@@ -169,14 +240,23 @@ export const open = Effect.fnUntraced(function* (
           ticket,
           answered: false,
           refused: false,
-          malformed: () => {
+          broken: false,
+          fail: (failed) => {
             land()
-            resume(Effect.fail(invalid(ticket, "the reply is no JSON-RPC response")))
-            abort.abort("the reply was malformed")
+            resume(
+              Effect.fail(
+                failed === "malformed"
+                  ? invalid(ticket, "the reply is no JSON-RPC response")
+                  : (loss ??
+                      explain(new TransportClosed({ description: "the stream of the reply ended without the reply" })))
+              )
+            )
+            abort.abort(failed)
           }
         }
         const carrier: Carrier = () => {}
         carrier.flight = flight
+        carrier.signal = abort.signal
         const requestOptions = { signal: abort.signal, timeout: noSdkTimeout, onresumptiontoken: carrier }
         const { onProgress } = ticket
         dispatch(
@@ -188,9 +268,12 @@ export const open = Effect.fnUntraced(function* (
           (result) => {
             land()
             resume(
-              isTooLong(ticket, result)
+              isTooLong(ticket, result, limits.maxItems)
                 ? Effect.fail(
-                    invalid(ticket, `more than ${maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))}`)
+                    invalid(
+                      ticket,
+                      `more than ${limits.maxItems} ${ticket.method.slice(0, ticket.method.indexOf("/"))} (limits.maxItems)`
+                    )
                   )
                 : Effect.succeed(result as ResultOf<Method>)
             )
@@ -204,10 +287,130 @@ export const open = Effect.fnUntraced(function* (
           land()
           abort.abort("the caller is gone")
         })
+      }),
+    listen: (filter) =>
+      Effect.suspend(() => {
+        const before = subscription
+        if (Object.keys(filter).length === 0) {
+          subscription = undefined
+          return Effect.promise(() => before?.close() ?? Promise.resolve())
+        }
+        return Effect.callback<void, SessionFailure>((resume) => {
+          const abort = new AbortController()
+          const ticket = new RequestTicket<string>("subscriptions/listen", undefined)
+          client.listen(filter, { signal: abort.signal, timeout: noSdkTimeout }).then(
+            (opened) => {
+              subscription = opened
+              void opened.closed.then((cause) => {
+                if (subscription !== opened) return
+                subscription = undefined
+                if (cause !== "local") options.onGap()
+              })
+              // Only now: what changes between the two would not be told.
+              void before?.close()
+              resume(Effect.void)
+            },
+            (error: unknown) =>
+              resume(
+                Effect.suspend(() =>
+                  Effect.fail(
+                    failureOf(
+                      {
+                        ticket,
+                        answered: false,
+                        broken: false,
+                        refused: ProtocolError.isInstance(error),
+                        fail: () => {}
+                      },
+                      error
+                    )
+                  )
+                )
+              )
+          )
+          return Effect.sync(() => abort.abort("the caller is gone"))
+        })
       })
   }
   return session
 })
+
+/** The SDK's own transports let `JSON.stringify` throw, before anything is sent. */
+const isUnserializable = (error: unknown, { sent }: RequestTicket): boolean =>
+  !sent && error instanceof TypeError && error.cause === undefined
+
+/** The SDK's client, which asks for log messages with every request of the modern era. */
+class SessionClient extends Client {
+  readonly #logLevel: SessionHost["logLevel"]
+
+  constructor(options: Options, modern: boolean) {
+    super(options.client, {
+      listMaxPages: options.limits.maxPages,
+      capabilities: options.host.capabilities,
+      versionNegotiation:
+        options.negotiation._tag === "probe" ? { mode: "auto" } : modern ? modernOnly : { mode: "legacy" }
+    })
+    this.#logLevel = options.host.logLevel
+  }
+
+  protected override _outboundMetaEnvelope(): Readonly<Record<string, unknown>> | undefined {
+    const envelope = super._outboundMetaEnvelope()
+    const level = this.#logLevel()
+    return envelope === undefined || level === undefined ? envelope : { ...envelope, [LOG_LEVEL_META_KEY]: level }
+  }
+}
+
+/** A server that ignores what it does not know must not use up the whole time there is to start. */
+const modernOnly = { mode: { pin: "2026-07-28" }, probe: { timeoutMs: 5_000 } } as const
+
+const connect = async (options: Options, context: Context.Context<never>): Promise<Client> => {
+  const { negotiation, transport } = options
+  const start = async (channel: Transport, modern: boolean, prior?: PriorDiscovery): Promise<Client> => {
+    const client = new SessionClient(options, modern)
+    serve(client, options.host, context)
+    await client.connect(channel, { timeout: noSdkTimeout, ...(prior === undefined ? {} : { prior }) })
+    return client
+  }
+  if (negotiation._tag === "probe") return start(transport, false, negotiation.prior)
+  await transport.start()
+  const channelOf = channels(transport)
+  if (negotiation.modern) return start(channelOf(), true)
+  try {
+    return await start(channelOf(), false)
+  } catch (rejection) {
+    if (!ProtocolError.isInstance(rejection)) throw rejection
+    try {
+      return await start(channelOf(), true)
+    } catch {
+      // It is no modern server either: what it said first is what is wrong.
+      throw rejection
+    }
+  }
+}
+
+/** The same transport for one client after another: each may close what it was given, and the last one hears what comes. */
+const channels = (transport: Transport): (() => Transport) => {
+  let current: Transport | undefined
+  const hear = transport.onmessage
+  transport.onmessage = (message, extra) => {
+    hear?.(message, extra)
+    current?.onmessage?.(message, extra)
+  }
+  transport.onclose = () => current?.onclose?.()
+  transport.onerror = (error) => current?.onerror?.(error)
+  return () => {
+    current = {
+      start: () => Promise.resolve(),
+      send: (message, sendOptions) => transport.send(message, sendOptions),
+      close: () => Promise.resolve(),
+      ...(transport.setProtocolVersion === undefined
+        ? {}
+        : { setProtocolVersion: (version: string) => transport.setProtocolVersion?.(version) }),
+      ...(transport.hasPerRequestStream === undefined ? {} : { hasPerRequestStream: transport.hasPerRequestStream })
+    }
+    return current
+  }
+}
 
 /** Installs what the client side offers. The SDK checks that each handler's capability is declared. */
 const serve = (client: Client, host: SessionHost, context: Context.Context<never>): void => {
@@ -235,20 +438,24 @@ const serve = (client: Client, host: SessionHost, context: Context.Context<never
 }
 
 /** Notes which request is sent under which id, and what the server says of it, before the SDK sees it. */
-const intercept = (transport: Transport, flights: Map<string | number, Flight>): void => {
+const intercept = (transport: Transport, flights: Map<string | number, Flight>, idHeader: string | undefined): void => {
   const send = transport.send.bind(transport)
   transport.send = (message, sendOptions) => {
-    const flight = (sendOptions?.onresumptiontoken as Carrier | undefined)?.flight
-    if (flight !== undefined && "method" in message && "id" in message) {
-      // A list of many pages is one request to us: only its last page is in flight.
-      if (flight.ticket.requestId !== undefined) flights.delete(flight.ticket.requestId)
-      flight.ticket.requestId = message.id
-      // What the server said of an earlier leg says nothing of this one.
-      flight.answered = false
-      flight.refused = false
-      flights.set(message.id, flight)
-    }
-    return send(message, sendOptions)
+    const carrier = sendOptions?.onresumptiontoken as Carrier | undefined
+    const flight = carrier?.flight
+    if (flight === undefined || !("method" in message) || !("id" in message)) return send(message, sendOptions)
+    // A list of many pages is one request to us: only its last page is in flight.
+    if (flight.ticket.requestId !== undefined) flights.delete(flight.ticket.requestId)
+    flight.ticket.requestId = message.id
+    // What the server said of an earlier leg says nothing of this one.
+    flight.answered = false
+    flight.refused = false
+    flight.broken = false
+    flights.set(message.id, flight)
+    return send(
+      message,
+      idHeader === undefined ? sendOptions : withStream(sendOptions, carrier, message.id, idHeader, flights)
+    )
   }
   transport.onmessage = (message: JSONRPCMessage) => {
     if ("method" in message) return tellProgress(message, flights)
@@ -257,10 +464,30 @@ const intercept = (transport: Transport, flights: Map<string | number, Flight>):
     const flight = flights.get(message.id) ?? flights.get(Number(message.id))
     if (flight === undefined) return
     flight.answered = true
-    if (!isResponse(message)) flight.malformed()
+    if (!isResponse(message)) flight.fail("malformed")
     else if ("error" in message) flight.refused = true
   }
 }
+
+/** What a transport with a stream for each request is told besides. */
+const withStream = (
+  sendOptions: TransportSendOptions | undefined,
+  carrier: Carrier | undefined,
+  id: string | number,
+  idHeader: string,
+  flights: ReadonlyMap<string | number, Flight>
+): TransportSendOptions => ({
+  ...sendOptions,
+  headers: { ...sendOptions?.headers, [idHeader]: String(id) },
+  // The SDK leaves the exchange of a cancelled request open in the legacy era, and with it a socket.
+  requestSignal: sendOptions?.requestSignal ?? carrier?.signal,
+  // Not forwarded by the SDK from the options of a request (mcp-sdk-facts §5).
+  onRequestStreamEnd: () => {
+    sendOptions?.onRequestStreamEnd?.()
+    const flight = flights.get(id)
+    if (flight !== undefined && flight === carrier?.flight && !flight.answered) flight.fail("unanswered")
+  }
+})
 
 /**
  * Told as it comes: the SDK tells of progress a moment later, and drops it when the answer came in the same piece (protocol.ts,
@@ -352,7 +579,7 @@ const unchecked: StandardSchemaV1<unknown, unknown> = {
   "~standard": { version: 1, vendor: "mcp-tether", validate: (value) => ({ value }) }
 }
 
-const isTooLong = ({ method }: RequestTicket, result: unknown): boolean =>
+const isTooLong = ({ method }: RequestTicket, result: unknown, maxItems: number): boolean =>
   method.endsWith("/list") &&
   Predicate.isObject(result) &&
   Object.values(result).some((list) => Array.isArray(list) && list.length > maxItems)

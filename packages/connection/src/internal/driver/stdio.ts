@@ -12,7 +12,6 @@ import * as Predicate from "effect/Predicate"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import type * as Pull from "effect/Pull"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -28,7 +27,9 @@ import {
 import type { McpSession } from "../../McpSession.ts"
 import type { McpTransport, OpenContext, StdioOptions } from "../../McpTransport.ts"
 import { CountOption, decode, DurationOption, SecretOption } from "../options.ts"
-import { Unserializable } from "./failure.ts"
+import * as Concealment from "./concealment.ts"
+import * as Era from "./era.ts"
+import { Unserializable, unserializable } from "./failure.ts"
 import * as LineSplitter from "./lineSplitter.ts"
 import * as Outbox from "./outbox.ts"
 import * as Pipes from "./pipes.ts"
@@ -62,7 +63,7 @@ export const make = (options: StdioOptions): McpTransport<ChildProcessSpawner.Ch
   validate: Effect.asVoid(decodeOptions(options)),
   // EOF, SIGTERM, SIGKILL to what is left of the group, each with its grace, and the spawner's own waits of a second.
   closeWithin: () => Duration.sum(Duration.times(closeGraceOf(options), 3), Duration.seconds(3)),
-  open: (context) => open(options, context)
+  open: Era.remembered((modern, context) => open(options, context, modern))
 })
 
 const closeGraceOf = ({ closeGrace }: StdioOptions): Duration.Duration =>
@@ -70,9 +71,10 @@ const closeGraceOf = ({ closeGrace }: StdioOptions): Duration.Duration =>
 
 const open = Effect.fnUntraced(function* (
   options: StdioOptions,
-  context: OpenContext
+  context: OpenContext,
+  modern: boolean
 ): Effect.fn.Return<McpSession, ConnectionError, ChildProcessSpawner.ChildProcessSpawner | Scope.Scope> {
-  const conceal = concealer(options)
+  const conceal = Concealment.make([...(options.args ?? []), ...Object.values(options.env ?? {})])
   const stderr = Tail.make(stderrTailBytes, conceal === undefined ? 0 : maxSecretLength)
   const stderrTail = () => {
     const text = stderr.text()
@@ -112,8 +114,12 @@ const open = Effect.fnUntraced(function* (
   return yield* SdkSession.open({
     server: context.server,
     client: context.client,
+    limits: context.limits,
     host: context.host,
     transport,
+    isolation: "shared",
+    negotiation: { _tag: "initialize", modern },
+    onGap: context.onGap,
     lost: verdict(child, broken, drained),
     stderrTail,
     conceal,
@@ -336,29 +342,6 @@ const readStderr = (
   )
 }
 
-/** Lines of a secret that are shorter than this are not looked for by themselves: they would be found everywhere. */
-const minSecretLine = 8
-
-/**
- * What is `Redacted` stays so, even where the server itself prints it: as it is, escaped in JSON, or line by line. `undefined`
- * when nothing is.
- */
-const concealer = ({ args, env }: StdioOptions): ((text: string) => string) | undefined => {
-  const secrets = [...(args ?? []), ...Object.values(env ?? {})]
-    .flatMap((value) => (Predicate.isString(value) ? [] : [Redacted.value(value)]))
-    .flatMap((secret) => [
-      secret,
-      JSON.stringify(secret).slice(1, -1),
-      ...secret.split(/\r?\n/).filter((line) => line.length >= minSecretLine)
-    ])
-    .filter((secret) => secret.length > 0)
-    // The longest first, or a secret that begins with another would show its end.
-    .toSorted((one, other) => other.length - one.length)
-  return secrets.length === 0
-    ? undefined
-    : (text) => secrets.reduce((concealed, secret) => concealed.replaceAll(secret, "<redacted>"), text)
-}
-
 /** The pipes, as the SDK wants a transport. */
 const makeTransport = (outbox: Outbox.Outbox): Transport => ({
   start: () => Promise.resolve(),
@@ -379,14 +362,7 @@ const serialize = (message: JSONRPCMessage): string | Unserializable => {
   try {
     return `${JSON.stringify(message)}\n`
   } catch (error) {
-    // The engine's own words quote the arguments.
-    const words = error instanceof TypeError ? error.message : ""
-    const what = words.includes("circular")
-      ? "a circular structure"
-      : words.includes("BigInt")
-        ? "a BigInt"
-        : "something"
-    return new Unserializable(`its parameters hold ${what} that JSON cannot say`)
+    return unserializable(error)
   }
 }
 

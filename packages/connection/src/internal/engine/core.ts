@@ -15,8 +15,10 @@ import * as ConnectionState from "../../ConnectionState.ts"
 import type { McpSession, ServerNotification } from "../../McpSession.ts"
 import * as Catalogs from "./catalogs.ts"
 import type * as Desired from "./desired.ts"
+import * as Suspicion from "./suspicion.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
+import * as Vitals from "./vitals.ts"
 
 /** A session that callers may use. */
 export interface Published {
@@ -28,8 +30,14 @@ export interface Published {
   readonly applied: Desired.Applied
   /** How often it has said that its lists changed. */
   readonly versions: Catalogs.Versions
+  /** What is doubtful about it. */
+  readonly suspicions: Suspicion.Suspicions
+  /** Tells that something more is desired of it than it knows, or that it has forgotten something. */
+  readonly wish: () => void
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
+  /** When the clock is looked at next: a session can be lost as the machine wakes, before anyone did. */
+  lookDue: number
   /** Changes whenever an attempt to replace it starts or ends. */
   refreshPhase: number
   /** Why it was lost, once it is: what its requests failed with is often only the consequence. */
@@ -80,6 +88,7 @@ export interface Core {
     then?: (at: number) => ConnectionEvent.ConnectionEvent | undefined
   ) => Effect.Effect<boolean>
   readonly telemetry: Telemetry.Telemetry
+  readonly vitals: Vitals.Vitals
   /** Completes when the connection is closed. */
   readonly closed: Deferred.Deferred<void>
   /** The notifications of the sessions, restored or not. */
@@ -89,6 +98,11 @@ export interface Core {
    * between the two is missed.
    */
   readonly turn: () => Deferred.Deferred<void>
+  /**
+   * Reports that a session has failed under a request: to the supervisor, or where one failure proves nothing, as a suspicion, which is
+   * returned.
+   */
+  readonly report: (published: Published, error: ConnectionError) => Suspicion.Suspicion | undefined
   readonly error: (reason: Reason, stderrTail?: string) => ConnectionError
   /** What broke its own rules, without whatever an exception carries along: Node's hold whole command lines. */
   readonly defect: (where: InternalError["where"], cause: Cause.Cause<unknown>) => ConnectionError
@@ -106,7 +120,8 @@ export const make = Effect.fnUntraced(function* (server: string) {
   const mailbox = yield* Queue.unbounded<Signal>()
   const phase = yield* Ref.make(0)
   const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
-  const telemetry = Telemetry.make(server)
+  const vitals = Vitals.make()
+  const telemetry = Telemetry.make(server, vitals.ended)
   const emitting = yield* Semaphore.make(1)
   const closed = Deferred.makeUnsafe<void>()
   let turn = Deferred.makeUnsafe<void>()
@@ -119,6 +134,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
         const state = ConnectionState.transition(current.state, event)
         const published = state._tag === "Closed" ? undefined : publish(current.published)
         const generation = published?.generation ?? current.generation
+        if (current.published !== undefined && current.published !== published) vitals.left(current.published.session)
         return [
           { before: current.state, state },
           { state, published, generation }
@@ -147,12 +163,20 @@ export const make = Effect.fnUntraced(function* (server: string) {
     events,
     notifications,
     telemetry,
+    vitals,
     closed,
     mailbox,
     phase,
     stderrTail,
     emit: (makeEvent, publish = (current) => current) => Effect.asVoid(emitIf(() => true, makeEvent, publish)),
     emitIf,
+    report: (published, error) => {
+      if (Suspicion.isDoubtful(published.session, error) && Ref.getUnsafe(snapshot).published === published) {
+        return published.suspicions.raise(error)
+      }
+      Queue.offerUnsafe(mailbox, LossReported({ seen: published.generation, error }))
+      return undefined
+    },
     turn: () => turn,
     error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail }),
     defect: (where, cause) => {
@@ -177,8 +201,10 @@ export const makePublished = (
   generation: number,
   session: McpSession,
   openedAt: number,
-  applied: Desired.Applied
+  applied: Desired.Applied,
+  care: Pick<Published, "suspicions" | "wish">
 ): Published => ({
+  ...care,
   generation,
   session,
   openedAt,
@@ -187,5 +213,6 @@ export const makePublished = (
   versions: Catalogs.noVersions(),
   refreshPhase: 0,
   jumped: false,
+  lookDue: Number.POSITIVE_INFINITY,
   loss: undefined
 })

@@ -1,5 +1,6 @@
 /** What every session shall be brought to, and what is still missing in one (DESIGN §7). */
-import type { LoggingLevel, Root } from "@modelcontextprotocol/client"
+import type { LoggingLevel, Root, SubscriptionFilter } from "@modelcontextprotocol/client"
+import type * as Catalog from "../../Catalog.ts"
 import type { SessionInfo } from "../../McpSession.ts"
 
 /** Lives as long as the connection, whatever becomes of its sessions. */
@@ -23,26 +24,40 @@ export interface Applied {
   readonly subscriptions: Set<string>
   /** The roots that were there when the session began, or that it was told of since. */
   roots: ReadonlyArray<Root> | undefined
+  /** What it has agreed to tell of, in the modern era. */
+  listening: string
 }
 
 export const appliedAtStart = ({ roots }: Desired): Applied => ({
   logLevel: undefined,
   subscriptions: new Set(),
-  roots
+  roots,
+  listening: nothing
 })
 
 /** One message that brings a session closer, and what is known when it has arrived. */
-export interface Step {
-  readonly kind: "request" | "notification"
+export type Step = {
   readonly method: string
-  readonly params: Readonly<Record<string, unknown>> | undefined
   readonly acknowledged: () => void
-}
+} & (
+  | {
+      readonly kind: "request" | "notification"
+      readonly params: Readonly<Record<string, unknown>> | undefined
+    }
+  | { readonly kind: "listen"; readonly filter: SubscriptionFilter }
+)
 
 export const rootsChanged = "notifications/roots/list_changed"
 
 /** The next thing to do, in the order of the design; `undefined` when the session is as it shall be. */
-export const nextStep = (desired: Desired, applied: Applied, info: SessionInfo): Step | undefined => {
+export const nextStep = (
+  desired: Desired,
+  applied: Applied,
+  info: SessionInfo,
+  listed: ReadonlyArray<Catalog.Kind>
+): Step | undefined => {
+  // The modern era has a level in each request, and asks for roots when it needs them.
+  if (info.era === "modern") return listenStep(desired, applied, info, listed)
   const { logLevel } = desired
   if (logLevel !== undefined && logLevel !== applied.logLevel && info.capabilities.logging !== undefined) {
     return {
@@ -88,6 +103,54 @@ export const nextStep = (desired: Desired, applied: Applied, info: SessionInfo):
   }
   return undefined
 }
+
+const nothing = "{}"
+
+/** All changes that a session is to tell of are one request of the modern era (MCP 2026-07-28, `subscriptions/listen`). */
+const listenStep = (
+  desired: Desired,
+  applied: Applied,
+  info: SessionInfo,
+  listed: ReadonlyArray<Catalog.Kind>
+): Step | undefined => {
+  const filter = filterOf(desired, info, listed)
+  const wanted = Object.keys(filter).length === 0 ? nothing : JSON.stringify(filter)
+  return wanted === applied.listening
+    ? undefined
+    : {
+        kind: "listen",
+        method: "subscriptions/listen",
+        filter,
+        acknowledged: () => {
+          applied.listening = wanted
+        }
+      }
+}
+
+/** The lists that the caller has asked for, and the resources that somebody reads: as far as the server tells of them. */
+const filterOf = (
+  { subscriptions }: Desired,
+  { capabilities }: SessionInfo,
+  listed: ReadonlyArray<Catalog.Kind>
+): SubscriptionFilter => {
+  const { prompts, resources, tools } = capabilities
+  const uris = [...subscriptions.keys()].toSorted()
+  return {
+    ...(listed.includes("tools") && tools?.listChanged === true ? { toolsListChanged: true } : {}),
+    ...(listed.includes("prompts") && prompts?.listChanged === true ? { promptsListChanged: true } : {}),
+    ...((listed.includes("resources") || listed.includes("resourceTemplates")) && resources?.listChanged === true
+      ? { resourcesListChanged: true }
+      : {}),
+    ...(uris.length > 0 && resources?.subscribe === true ? { resourceSubscriptions: uris } : {})
+  }
+}
+
+/** Forgets what a session has agreed to tell of: its stream has broken. */
+export const unlisten = (applied: Applied): void => {
+  applied.listening = nothing
+}
+
+export const isListening = ({ listening }: Applied): boolean => listening !== nothing
 
 /** Whether a server lets itself be subscribed to. The modern era has `subscriptions/listen` instead. */
 export const canSubscribe = ({ capabilities, era }: SessionInfo): boolean =>

@@ -43,6 +43,7 @@ export interface Engine extends Pick<
   | "setRoots"
   | "resourceUpdates"
   | "catalog"
+  | "health"
 > {
   readonly request: <Method extends string>(
     method: Method,
@@ -141,6 +142,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
       })
     ),
     catalog: Effect.sync(catalogs.current),
+    health: Effect.sync(() => core.vitals.health(Ref.getUnsafe(core.snapshot).published, requests.waiting())),
     notifications: untilClosed(Stream.fromPubSub(core.notifications)),
     notify: (method, params) =>
       requests.onSession(method, options.defaults, ({ session }) => session.notify(method, params)),
@@ -151,7 +153,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         return tell(
           "logging/setLevel",
           { level },
-          ({ capabilities }) => capabilities.logging !== undefined,
+          ({ capabilities, era }) => era === "legacy" && capabilities.logging !== undefined,
           levelTurn
         ).pipe(
           // What the server will not have is not desired: it would keep the next session from being restored.
@@ -178,6 +180,8 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         desired.roots = roots
         if (published === undefined) return Effect.void
         published.applied.roots = roots
+        // The modern era asks for them each time it needs them.
+        if (published.session.info.era === "modern") return Effect.void
         return engine.notify(Desired.rootsChanged)
       }),
     resourceUpdates: (uri) => Stream.unwrap(updatesOf(uri))
@@ -215,6 +219,19 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
           )
     }).pipe(turn.withPermits(1))
 
+  /** The same for a session of the modern era, whose subscriptions are one stream. */
+  const listenAnew: Effect.Effect<void, RequestError> = Effect.suspend(() =>
+    Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
+      ? Effect.void
+      : requests
+          .onSession("subscriptions/listen", options.defaults, restoration.listen)
+          .pipe(
+            Effect.catchTag("ConnectionUnavailable", (error) =>
+              error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+            )
+          )
+  )
+
   /** One subscription of the server for all readers of a resource. */
   const subscribed = (uri: string): Effect.Effect<void, RequestError, Scope.Scope> =>
     Effect.acquireRelease(
@@ -233,14 +250,16 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
           }
           desired.subscriptions.delete(uri)
           // In the background: whoever stops reading need not wait for the server to agree.
-          return tell("resources/unsubscribe", { uri }, Desired.canSubscribe, turnOf(uri)).pipe(
-            Effect.ignore,
-            Effect.forkDetach({ startImmediately: true })
-          )
+          return Effect.andThen(
+            tell("resources/unsubscribe", { uri }, Desired.canSubscribe, turnOf(uri)),
+            listenAnew
+          ).pipe(Effect.ignore, Effect.forkDetach({ startImmediately: true }))
         })
     ).pipe(
       Effect.flatMap((readers) =>
-        readers === 1 ? tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)) : Effect.void
+        readers === 1
+          ? Effect.andThen(tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)), listenAnew)
+          : Effect.void
       ),
       // What the server will not have is not desired, and needs no end.
       Effect.tapError((error) =>
@@ -265,7 +284,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
       Stream.map((): ResourceUpdate => ({ _tag: "Updated", uri }))
     )
     const gaps = Stream.fromSubscription(events).pipe(
-      Stream.filter((event) => event._tag === "SessionReady"),
+      Stream.filter((event) => event._tag === "SessionReady" || event._tag === "NotificationsMissed"),
       Stream.map(({ generation }): ResourceUpdate => ({ _tag: "MayHaveMissed", uri, generation }))
     )
     return untilClosed(Stream.merge(updates, gaps))

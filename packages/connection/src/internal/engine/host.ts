@@ -49,7 +49,7 @@ export const make = <R>(options: {
     ...(handlers.elicitation === undefined ? {} : { elicitation: { form: {}, url: {} } }),
     ...(desired.roots === undefined ? {} : { roots: { listChanged: true } })
   }
-  return { capabilities, handlers: answers, onNotification }
+  return { capabilities, handlers: answers, onNotification, logLevel: () => desired.logLevel }
 }
 
 const invalidParams = -32602

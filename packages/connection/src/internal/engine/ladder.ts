@@ -8,8 +8,14 @@ import { type ConnectionError, maxMalformed } from "../../ConnectionError.ts"
 import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
 
 export interface Ladder {
-  /** The delay before the next attempt, in milliseconds, or `None` when there shall be none. */
-  readonly next: (now: number, error: ConnectionError) => Effect.Effect<Option.Option<number>, ConnectionError>
+  /**
+   * The delay before the next attempt, in milliseconds, or `None` when there shall be none. `served`: there was a session before.
+   */
+  readonly next: (
+    now: number,
+    error: ConnectionError,
+    served: boolean
+  ) => Effect.Effect<Option.Option<number>, ConnectionError>
   /** Back to the first rung: a `Schedule` does not reset by itself. */
   readonly reset: Effect.Effect<void, ConnectionError>
 }
@@ -25,10 +31,12 @@ export const make = Effect.fnUntraced(function* (
   let malformed = 0
 
   const ladder: Ladder = {
-    next: (now, error) =>
+    next: (now, error, served) =>
       Effect.suspend(() => {
         malformed = error.reason._tag === "MalformedResponse" ? malformed + 1 : 0
-        if (!error.isRetryable || malformed > maxMalformed) return Effect.succeedNone
+        // What was there before may only be away for a while: gateways say 404 in the middle of a deployment.
+        const isRetryable = error.isRetryable || (served && error.reason._tag === "UnexpectedStatus")
+        if (!isRetryable || malformed > maxMalformed) return Effect.succeedNone
         return guarded(
           Effect.suspend(() => step(now, error)).pipe(
             Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),

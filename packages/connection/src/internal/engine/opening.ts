@@ -1,6 +1,7 @@
 /** One attempt: opens a session in a fresh scope, restores it, publishes it, and has it watched (DESIGN §4.1). */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,27 +10,32 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import type * as Catalog from "../../Catalog.ts"
-import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
+import { type ConnectionError, type Reason, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
-import type { Heartbeat } from "../../Heartbeat.ts"
+import * as Heartbeats from "../../Heartbeat.ts"
 import type { SessionHost } from "../../McpSession.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
 import * as Debounce from "./debounce.ts"
+import * as Desired from "./desired.ts"
 import * as Liveness from "./liveness.ts"
 import type { Restoration } from "./restoration.ts"
 import type { SessionScopes } from "./sessionScopes.ts"
+import * as Suspicion from "./suspicion.ts"
 
 export interface Options<R> {
   readonly transport: McpTransport<R>
   readonly client: OpenContext["client"]
+  readonly limits: OpenContext["limits"]
   readonly host: SessionHost
   readonly restoration: Restoration<R>
   readonly catalogs: Catalogs.Catalogs
   readonly startupTimeout: Duration.Duration
   /** `undefined`: no heartbeats. */
-  readonly heartbeat: Heartbeat | undefined
+  readonly heartbeat: Heartbeats.Heartbeat | undefined
+  /** Whether the user asked for heartbeats: also of a server that has nothing to keep alive. */
+  readonly heartbeatAsked: boolean
 }
 
 export interface Opened {
@@ -53,7 +59,9 @@ export const open = <R>(
     Effect.gen(function* () {
       const scope = yield* scopes.open
       const attempt = yield* makeAttempt(core, options)
+      core.vitals.attempt("begins")
       const exit = yield* attempt.run.pipe(Scope.provide(scope), restore, Effect.exit)
+      core.vitals.attempt("ends")
       if (Exit.isSuccess(exit)) {
         yield* Effect.forkIn(attempt.watch(exit.value), scope)
         return { _tag: "Opened", published: exit.value, scope } as const
@@ -76,6 +84,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   const applied = restoration.appliedAtStart()
   const generation = previous + 1
   const changedLists = yield* Queue.unbounded<ReadonlyArray<Catalog.Kind>>()
+  const wishes = yield* Queue.unbounded<"Wish" | "Gap">()
   const clock = yield* Clock.Clock
   let lastActivity = Number.NEGATIVE_INFINITY
   let stderrTail: () => string | undefined = () => undefined
@@ -86,6 +95,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     server: core.server,
     generation,
     client: options.client,
+    limits: options.limits,
     host: {
       ...host,
       onNotification: (notification) => {
@@ -99,6 +109,14 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     },
     onActivity: () => {
       lastActivity = clock.currentTimeMillisUnsafe()
+    },
+    onSuspect: (error) => {
+      if (published !== undefined && Ref.getUnsafe(core.snapshot).published === published) core.report(published, error)
+    },
+    onGap: () => {
+      if (published === undefined) return
+      Desired.unlisten(published.applied)
+      Queue.offerUnsafe(wishes, "Gap")
     }
   }
 
@@ -107,7 +125,16 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       Effect.suspend(() => options.transport.open(context)),
       Effect.flatMap(untilStuck, (after) => Effect.fail(core.error(new StartupTimeout({ after }), stderrTail())))
     )
-    const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied)
+    core.vitals.attempt(session)
+    const suspicions = yield* Suspicion.make(session, {
+      server: core.server,
+      within: (heartbeat ?? defaultHeartbeat).timeout,
+      onCleared
+    })
+    const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
+      suspicions,
+      wish: () => Queue.offerUnsafe(wishes, "Wish")
+    })
     published = candidate
     let gone = false
     const lost = Effect.flatMap(session.lost, (error) =>
@@ -124,6 +151,11 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     )
     return candidate
   }).pipe(Effect.annotateLogs({ generation }))
+
+  /** The server that answers may be another one behind the same address: what it offers is read again. */
+  const onCleared = ({ reason }: ConnectionError): void => {
+    if (mayHaveRestarted(reason)) listsChanged(catalogs.listed())
+  }
 
   /**
    * Waits until a start takes too long, and tells how long it took. A server that is still writing is being installed (`npx`):
@@ -196,7 +228,12 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         // A session that drains has nothing to say of what the server offers.
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
         const listed = catalogs.listed().filter((kind) => kinds.has(kind))
-        const readings = yield* restoration.relist(session, listed)
+        const readings = yield* Effect.catch(restoration.relist(session, listed), (error) => {
+          const suspicion = core.report(session, error)
+          if (suspicion === undefined) return Effect.fail(error)
+          Queue.offerUnsafe(changedLists, listed)
+          return Effect.as(Deferred.await(suspicion.verdict), [])
+        })
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
         const changes = catalogs.note(readings, generation)
         if (Object.keys(changes).length > 0) {
@@ -205,11 +242,40 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       }
     }).pipe(Effect.flip)
 
+  /**
+   * Keeps the session telling of the changes that are desired to be told: when there are more of them, and when the stream that told of
+   * them broke, as soon as the server agrees again.
+   */
+  const tend = (session: Core.Published): Effect.Effect<never> =>
+    Effect.gen(function* () {
+      let failures = 0
+      let gap = false
+      while (true) {
+        gap = (yield* Queue.take(wishes)) === "Gap" || gap
+        const failure = yield* Effect.flip(restoration.listen(session)).pipe(Effect.option)
+        if (Option.isSome(failure)) {
+          yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.value.message })
+          if (failure.value._tag === "ConnectionError") core.report(session, failure.value)
+          yield* Effect.sleep(Math.min(longestTendPause, firstTendPause * 2 ** failures))
+          failures += 1
+          Queue.offerUnsafe(wishes, "Wish")
+          continue
+        }
+        failures = 0
+        if (!gap) continue
+        gap = false
+        yield* core.emit((at) => ConnectionEvent.NotificationsMissed({ at, generation }))
+        listsChanged(catalogs.listed())
+      }
+    })
+
   /** Turns the loss of the session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. */
   const watch = (session: Core.Published): Effect.Effect<void> =>
     lossOf(session).pipe(
       Effect.catchCause((cause) => Effect.succeed(core.defect("transport", cause))),
       Effect.raceFirst(follow(session)),
+      Effect.raceFirst(session.suspicions.untilLost),
+      Effect.raceFirst(tend(session)),
       Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
       Effect.asVoid
     )
@@ -221,6 +287,17 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       missed: core.telemetry.missedHeartbeat,
       jumped: (jumped) => {
         published.jumped = jumped
+      },
+      failed: (error) => {
+        core.report(published, error)
+      },
+      isDormant: () =>
+        !options.heartbeatAsked &&
+        session.isolation === "perRequest" &&
+        session.info.era === "modern" &&
+        !Desired.isListening(published.applied),
+      lookDue: (at) => {
+        published.lookDue = at
       }
     }
     return Effect.raceFirst(
@@ -231,3 +308,14 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
 
   return { run, watch }
 })
+
+/** In milliseconds: between attempts to be told of changes again. */
+const firstTendPause = 1_000
+const longestTendPause = 30_000
+
+const defaultHeartbeat = Heartbeats.make()
+
+const mayHaveRestarted = (reason: Reason): boolean =>
+  reason._tag === "NetworkFailed" ||
+  reason._tag === "TransportClosed" ||
+  (reason._tag === "ServerUnavailable" && reason.status !== 429)

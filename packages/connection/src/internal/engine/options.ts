@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Heartbeat from "../../Heartbeat.ts"
 import type { InvalidOptions } from "../../InvalidOptions.ts"
 import type { Options as ConnectionOptions, RequestOptions } from "../../McpConnection.ts"
+import type { OpenContext } from "../../McpTransport.ts"
 import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
 import * as ReplayPolicy from "../../ReplayPolicy.ts"
 import { InvalidRequest } from "../../RequestError.ts"
@@ -69,6 +70,9 @@ const ConnectionSchema = Schema.Struct({
   maxWaiting: Schema.optional(CountOption(0)),
   maxReplays: Schema.optional(CountOption(0)),
   replayBudget: Schema.optional(Schema.Struct({ burst: CountOption(0), perSecond: CountOption(0) })),
+  limits: Schema.optional(
+    Schema.Struct({ maxPages: Schema.optional(CountOption(1)), maxItems: Schema.optional(CountOption(1)) })
+  ),
   closeTimeout: Schema.optional(DurationOption),
   handlers: Schema.optional(
     Schema.Struct({ sampling: Schema.optional(FunctionOption), elicitation: Schema.optional(FunctionOption) })
@@ -99,9 +103,11 @@ export interface Decoded extends Requests.Limits {
   /** `undefined`: as long as the transport needs. */
   readonly closeTimeout: Duration.Duration | undefined
   readonly heartbeat: Heartbeat.Heartbeat | undefined
+  readonly heartbeatAsked: boolean
   readonly defaults: Requests.Options
   readonly restore: "required" | "best-effort"
   readonly drainTimeout: Duration.Duration
+  readonly limits: OpenContext["limits"]
 }
 
 export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded, InvalidOptions> =>
@@ -118,6 +124,7 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
     replayBudget: decoded.replayBudget ?? { burst: 1000, perSecond: 100 },
     closeTimeout: decoded.closeTimeout === undefined ? undefined : duration(decoded.closeTimeout, 0),
     heartbeat: decoded.heartbeat === "off" ? undefined : Heartbeat.make(decoded.heartbeat),
+    heartbeatAsked: decoded.heartbeat !== undefined,
     defaults: {
       timeout: duration(decoded.requestTimeout, "60 seconds"),
       wait: wait(decoded.wait ?? "30 seconds"),
@@ -125,7 +132,8 @@ export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded,
       onProgress: undefined
     },
     restore: decoded.restore ?? "required",
-    drainTimeout: duration(decoded.drainTimeout, "30 seconds")
+    drainTimeout: duration(decoded.drainTimeout, "30 seconds"),
+    limits: { maxPages: decoded.limits?.maxPages ?? 100, maxItems: decoded.limits?.maxItems ?? 10_000 }
   }))
 
 export const decodeRequest = (

@@ -26,6 +26,7 @@ import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
 import * as Patience from "./patience.ts"
 import * as ReplayBudget from "./replayBudget.ts"
+import type { Suspicion } from "./suspicion.ts"
 
 export interface Options {
   readonly timeout: Duration.Duration
@@ -57,11 +58,17 @@ export interface Requests {
     options: Options,
     use: (published: Core.Published) => Effect.Effect<void, SessionFailure>
   ) => Effect.Effect<void, RequestError>
+  /** How many wait for a session now. */
+  readonly waiting: () => number
   readonly unavailable: (because: ConnectionUnavailable["because"], cause?: ConnectionError) => ConnectionUnavailable
-  /** Waits for a session newer than generation `after`, as long as it takes. The state `known` does not end the wait. */
+  /**
+   * Waits for a session newer than generation `after`, as long as it takes, or for that one to be cleared of a suspicion. The state
+   * `known` does not end the wait.
+   */
   readonly awaitSession: (
     after: number,
-    known?: ConnectionState.ConnectionState
+    known?: ConnectionState.ConnectionState,
+    suspicion?: Suspicion
   ) => Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed>
 }
 
@@ -75,6 +82,8 @@ interface Call<Method extends string> {
   /** Since when it is unsent: all waits since then share one bound, also those on a session that died before it was sent. */
   unsentSince: number
   replays: number
+  /** How often it was sent again on the session that it failed on. */
+  resumptions: number
   sendings: number
   /** Over all sendings: what once may have run has no better outcome than that. */
   delivery: Delivery.Delivery
@@ -87,6 +96,10 @@ interface Sending {
   readonly requestId: string | number | undefined
   readonly cause: ConnectionError
 }
+
+/** In milliseconds: between sendings of one request on one session, from the second one on. */
+const firstPause = 250
+const maxPause = 30_000
 
 const noQuestions = Patience.makeQuestions()
 
@@ -121,7 +134,7 @@ export const make = (
         (published) =>
           Effect.catch(bounded(method, options, use(published)), (failure): Effect.Effect<never, RequestError> => {
             if (failure._tag !== "ConnectionError") return Effect.fail(failure)
-            Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: published.generation, error: failure }))
+            core.report(published, failure)
             return Effect.fail(isClosed() ? closed("NotSent") : unavailable("NotReplayed", failure))
           })
       )
@@ -199,6 +212,7 @@ export const make = (
         if (kind === "tools") tools.remember(result, epoch)
         // A session that drains knows only what was.
         if (Ref.getUnsafe(core.snapshot).published !== published) return Effect.void
+        if (!catalogs.listed().includes(kind)) published.wish()
         const changes = catalogs.note([readingOf(result)], generation)
         return Object.keys(changes).length === 0
           ? Effect.void
@@ -226,7 +240,9 @@ export const make = (
   ): Effect.Effect<ResultOf<Method>, RequestError> =>
     Clock.clockWith((clock) => {
       const delivery = ticket.sent ? error.delivery : "NotSent"
-      Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: published.generation, error }))
+      // As it was known when the call was made: a suspicion makes the session list its tools anew.
+      const promised = call.tool === undefined ? Option.none() : published.tools.annotations(call.tool)
+      const suspicion = core.report(published, error)
       const cause = published.loss ?? error
       call.delivery = Delivery.worst(call.delivery, delivery)
       if (delivery === "Unknown") call.mayHaveRun = { published, requestId: ticket.requestId, cause }
@@ -237,16 +253,16 @@ export const make = (
       const verdict = outOfReplays ? "Fail" : ReplayPolicy.decide(call.options.replay, call.method, call.delivery)
       // A tool that made no promise when it was called cannot make one afterwards.
       const unsafe =
-        verdict === "AskTool" &&
-        call.tool !== undefined &&
-        Option.exists(published.tools.annotations(call.tool), (annotations) => !ReplayPolicy.isSafeTool(annotations))
-      if (verdict === "Fail" || unsafe) return fail(call, cause, "NotReplayed")
+        verdict === "AskTool" && Option.exists(promised, (annotations) => !ReplayPolicy.isSafeTool(annotations))
+      // Nor does what cannot be healed become better on the same session.
+      const hopeless = suspicion !== undefined && !error.isRetryable
+      if (verdict === "Fail" || unsafe || hopeless) return fail(call, cause, "NotReplayed")
 
       if (delivery !== "NotSent") {
         call.replays += 1
         call.unsentSince = clock.currentTimeMillisUnsafe()
       }
-      return nextFor(call, published.generation, verdict).pipe(
+      return nextFor(call, published, verdict, suspicion).pipe(
         Effect.matchEffect({
           onSuccess: (next) =>
             next === undefined
@@ -276,19 +292,34 @@ export const make = (
   /** The session to send again on; `undefined` when the tool, as that session lists it, does not allow it. */
   const nextFor = <Method extends string>(
     call: Call<Method>,
-    after: number,
-    verdict: "Replay" | "AskTool"
+    from: Core.Published,
+    verdict: "Replay" | "AskTool",
+    suspicion: Suspicion | undefined
   ): Effect.Effect<Core.Published | undefined, ConnectionUnavailable | ConnectionClosed> =>
-    Effect.flatMap(awaitSessionFor(call, after), (next) => {
-      if (verdict === "Replay" || call.tool === undefined) return Effect.succeed(next)
-      return listTools(call, next).pipe(
-        Effect.map((annotations) => (ReplayPolicy.isSafeTool(annotations) ? next : undefined)),
+    Effect.flatMap(awaitSessionFor(call, from.generation, suspicion), (onto) => {
+      const ready = onto === from ? Effect.as(pause(call), onto) : Effect.succeed(onto)
+      if (verdict === "Replay" || call.tool === undefined) return ready
+      return Effect.andThen(ready, listTools(call, onto)).pipe(
+        Effect.map((annotations) => (ReplayPolicy.isSafeTool(annotations) ? onto : undefined)),
         Effect.catch((failure) => {
+          if (failure._tag === "ConnectionUnavailable") return Effect.fail(failure)
           if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
-          Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: next.generation, error: failure }))
-          return nextFor(call, next.generation, verdict)
+          return nextFor(call, onto, verdict, core.report(onto, failure))
         })
       )
+    })
+
+  /** A session that is good and on which a request fails again and again: each time it is left alone for longer. */
+  const pause = <Method extends string>(call: Call<Method>): Effect.Effect<void, ConnectionUnavailable> =>
+    Clock.clockWith((clock) => {
+      const { wait } = call.options
+      const delay = call.resumptions === 0 ? 0 : Math.min(maxPause, firstPause * 2 ** (call.resumptions - 1))
+      call.resumptions += 1
+      if (delay === 0) return Effect.void
+      const due = Duration.millis(clock.currentTimeMillisUnsafe() + delay - call.unsentSince)
+      return wait === undefined || Duration.isGreaterThan(due, wait)
+        ? Effect.fail(unavailable("WaitElapsed"))
+        : Effect.sleep(delay)
     })
 
   /** Shared by whoever asks meanwhile, so it is no caller's own; each waits for it no longer than for its own answer. */
@@ -332,16 +363,16 @@ export const make = (
     )
   }
 
-  const awaitSessionFor = <Method extends string>(call: Call<Method>, after: number) =>
+  const awaitSessionFor = <Method extends string>(call: Call<Method>, after: number, suspicion?: Suspicion) =>
     Clock.clockWith((clock): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> => {
       const { wait } = call.options
-      const arrived = arrival(after)
+      const arrived = arrival(after, undefined, suspicion)
       if (arrived !== undefined) return arrived
       if (wait === undefined) return Effect.fail(unavailable("NotWaiting"))
       const unsent = Duration.millis(clock.currentTimeMillisUnsafe() - call.unsentSince)
       if (Duration.isGreaterThanOrEqualTo(unsent, wait)) return Effect.fail(unavailable("WaitElapsed"))
       if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
-      const arriving = counted(awaitSession(after))
+      const arriving = counted(awaitSession(after, undefined, suspicion))
       return Duration.isFinite(wait)
         ? Effect.timeoutOrElse(arriving, {
             duration: Duration.subtract(wait, unsent),
@@ -363,21 +394,27 @@ export const make = (
         })
     )
 
-  const awaitSession: Requests["awaitSession"] = (after, known) =>
+  const awaitSession: Requests["awaitSession"] = (after, known, suspicion) =>
     Effect.suspend(() => {
       const turn = core.turn()
       const { state } = Ref.getUnsafe(core.snapshot)
       if (state._tag === "Idle") Queue.offerUnsafe(core.mailbox, Core.Start())
-      return arrival(after, known) ?? Effect.andThen(Deferred.await(turn), awaitSession(after, known))
+      const change =
+        suspicion === undefined || suspicion.isCleared()
+          ? Deferred.await(turn)
+          : Effect.raceFirst(Deferred.await(turn), Deferred.await(suspicion.verdict))
+      return arrival(after, known, suspicion) ?? Effect.andThen(change, awaitSession(after, known, suspicion))
     })
 
   /** What a waiter gets now, if its wait is over. */
   const arrival = (
     after: number,
-    known?: ConnectionState.ConnectionState
+    known?: ConnectionState.ConnectionState,
+    suspicion?: Suspicion
   ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> | undefined => {
     const { published, state } = Ref.getUnsafe(core.snapshot)
-    if (published !== undefined && published.generation > after) return Effect.succeed(published)
+    const least = suspicion?.isCleared() === true ? after : after + 1
+    if (published !== undefined && published.generation >= least) return Effect.succeed(published)
     if (state._tag === "Closed") return Effect.fail(closed("NotSent"))
     if (state._tag === "Failed" && state !== known) return Effect.fail(unavailable("Failed"))
     return undefined
@@ -413,7 +450,7 @@ export const make = (
       delivery: Delivery.worst(call.delivery, ticket.sent ? "Unknown" : "NotSent")
     })
 
-  return { request, onSession, awaitSession, unavailable }
+  return { request, onSession, awaitSession, unavailable, waiting: () => waiting }
 }
 
 const makeCall = <Method extends string>(
@@ -430,6 +467,7 @@ const makeCall = <Method extends string>(
   startedAt: now,
   unsentSince: now,
   replays: 0,
+  resumptions: 0,
   sendings: 0,
   delivery: "NotSent",
   mayHaveRun: undefined

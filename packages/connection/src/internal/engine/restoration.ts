@@ -2,6 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import type * as Catalog from "../../Catalog.ts"
 import { type ConnectionError, RestorationFailed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
@@ -30,6 +31,8 @@ export interface Restoration<R> {
   /** Sends what is still missing, when something desired has changed meanwhile. */
   readonly settle: (published: Core.Published) => Effect.Effect<void, ConnectionError>
   readonly isSettled: (published: Core.Published) => boolean
+  /** Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet. */
+  readonly listen: (published: Core.Published) => Effect.Effect<void, SessionFailure>
   /** Reads lists anew; one that cannot be read is left out. */
   readonly relist: (
     published: Core.Published,
@@ -71,17 +74,38 @@ export const make = <R>(
       })
     )
 
+  /** One at a time: of two streams that are asked for at once, the older wish could win. */
+  const listenTurn = Semaphore.makeUnsafe(1)
+
+  const listen: Restoration<R>["listen"] = (published) =>
+    Effect.suspend(() => {
+      const { applied, session } = published
+      const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
+      if (next?.kind !== "listen") return Effect.void
+      const { acknowledged, filter } = next
+      return session.listen(filter).pipe(
+        Effect.catch((failure) =>
+          // Not every server that has lists tells of their changes; who reads a resource has to know.
+          failure._tag === "ServerRejected" && filter.resourceSubscriptions === undefined
+            ? Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
+            : Effect.fail(failure)
+        ),
+        Effect.map(acknowledged)
+      )
+    }).pipe(listenTurn.withPermits(1))
+
   const settle: Restoration<R>["settle"] = (published) =>
     Effect.suspend(() => {
       const { applied, generation, session } = published
-      const next = Desired.nextStep(desired, applied, session.info)
+      const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
       if (next === undefined) return Effect.void
-      const { kind, method, params } = next
-      return step(
-        method,
-        generation,
-        kind === "request" ? session.request(new RequestTicket<string>(method, params)) : session.notify(method, params)
-      ).pipe(
+      const effect =
+        next.kind === "listen"
+          ? listen(published)
+          : next.kind === "request"
+            ? session.request(new RequestTicket<string>(next.method, next.params))
+            : session.notify(next.method, next.params)
+      return step(next.method, generation, effect).pipe(
         // Also a step that was skipped: it would be tried for ever.
         Effect.map(next.acknowledged),
         Effect.andThen(settle(published))
@@ -113,7 +137,9 @@ export const make = <R>(
   return {
     appliedAtStart: () => Desired.appliedAtStart(desired),
     settle,
-    isSettled: (published) => Desired.nextStep(desired, published.applied, published.session.info) === undefined,
+    listen,
+    isSettled: ({ applied, session }) =>
+      Desired.nextStep(desired, applied, session.info, catalogs.listed()) === undefined,
     relist: (published, kinds) =>
       readEach(published, kinds, (method, generation, reading) =>
         Effect.catchIf(

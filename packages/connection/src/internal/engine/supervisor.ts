@@ -14,6 +14,7 @@ import type { ReconnectPolicy } from "../../ReconnectPolicy.ts"
 import * as Catalogs from "./catalogs.ts"
 import type * as Core from "./core.ts"
 import * as Ladder from "./ladder.ts"
+import * as Liveness from "./liveness.ts"
 import * as Opening from "./opening.ts"
 import type { SessionScopes } from "./sessionScopes.ts"
 
@@ -77,7 +78,10 @@ const supervise = Effect.fnUntraced(
       }
 
       const now = yield* Clock.currentTimeMillis
-      const delay = setback._tag === "Requested" ? Option.some(0) : yield* ladder.next(now, setback.error)
+      const delay =
+        setback._tag === "Requested"
+          ? Option.some(0)
+          : yield* ladder.next(now, setback.error, Ref.getUnsafe(core.snapshot).generation > 0)
       if (Option.isNone(delay)) return setback.error
 
       const next = { attempt, error: setback.error, delayMillis: delay.value, dueAt: now + delay.value }
@@ -144,7 +148,9 @@ const lose = Effect.fnUntraced(function* <R>(
 ) {
   const { generation, openedAt } = published
   const { error } = setback
-  const proven = (yield* Clock.currentTimeMillis) - openedAt >= Duration.toMillis(options.stableAfter)
+  const now = yield* Clock.currentTimeMillis
+  const jumped = published.jumped || Liveness.hasJumped(now, published.lookDue)
+  const proven = now - openedAt >= Duration.toMillis(options.stableAfter)
   published.loss = error
   options.catalogs.markStale(Catalogs.kinds)
   // Unpublished before its scope closes: a dead session may close slowly, and nobody may be handed it meanwhile. A refresh may
@@ -157,8 +163,12 @@ const lose = Effect.fnUntraced(function* <R>(
   yield* setback._tag === "Requested"
     ? Effect.logInfo("mcp session is given up, as requested", { generation })
     : Effect.logWarning("mcp session lost", { generation, reason: error.reason._tag, error: error.message })
-  yield* scopes.retire(scope)
-  if (proven || published.jumped) yield* ladder.reset
+  published.session.abandon?.()
+  // Over HTTP a session can be lost to us while it still answers what was asked before.
+  yield* setback._tag === "Lost" && published.session.isolation === "perRequest" && error.reason._tag !== "LivenessLost"
+    ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout)
+    : scopes.retire(scope)
+  if (proven || jumped) yield* ladder.reset
   return setback
 })
 

@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 import type { ConnectionEvent } from "../../ConnectionEvent.ts"
+import type { RequestError } from "../../RequestError.ts"
 
 const milliseconds = Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
 
@@ -38,7 +39,11 @@ export interface Telemetry {
   readonly record: (event: ConnectionEvent) => Effect.Effect<void>
   readonly missedHeartbeat: Effect.Effect<void>
   /** Measures one call of a user, over all of its sendings. */
-  readonly measured: <A, E>(method: string, startedAt: number, call: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly measured: <A, E extends RequestError>(
+    method: string,
+    startedAt: number,
+    call: Effect.Effect<A, E>
+  ) => Effect.Effect<A, E>
   /** One sending of a request: a span of its own, linked to the outage that made it necessary, if one did. */
   readonly sending: <A, E>(
     request: {
@@ -52,7 +57,11 @@ export interface Telemetry {
   ) => Effect.Effect<A, E>
 }
 
-export const make = (server: string): Telemetry => {
+/** `onEnd` is told how each call ended. */
+export const make = (
+  server: string,
+  onEnd: (at: number, exit: Exit.Exit<unknown, RequestError>) => void
+): Telemetry => {
   const of = <Input, State>(metric: Metric.Metric<Input, State>, attributes: Readonly<Record<string, string>> = {}) =>
     Metric.withAttributes(metric, { server, ...attributes })
   const isReady = of(ready)
@@ -119,6 +128,7 @@ export const make = (server: string): Telemetry => {
         case "RefreshFailed":
         case "RestorationSkipped":
         case "CatalogChanged":
+        case "NotificationsMissed":
           return Effect.void
       }
     },
@@ -127,10 +137,11 @@ export const make = (server: string): Telemetry => {
       const answered = durations.get(method) ?? of(requestDuration, { method })
       durations.set(method, answered)
       return Clock.clockWith((clock) =>
-        Effect.ensuring(
-          call,
-          Effect.suspend(() => Metric.update(answered, clock.currentTimeMillisUnsafe() - startedAt))
-        )
+        Effect.onExit(call, (exit) => {
+          const now = clock.currentTimeMillisUnsafe()
+          onEnd(now, exit)
+          return Metric.update(answered, now - startedAt)
+        })
       )
     },
     sending: ({ again, generation, method, protocolVersion, tool }, effect) =>

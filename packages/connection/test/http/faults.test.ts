@@ -103,7 +103,7 @@ const assertReason = (reason: Reason, row: Row): void => {
 for (const [name, row] of Object.entries(rows)) {
   const runs = row.runs ?? (row.delivery === "Unknown" ? 1 : 0)
 
-  describe(name, () => {
+  describe(`${name}`, () => {
     if (row.delivery === "Unknown")
       scenario("under a call with an effect: OutcomeUnknown; it is not sent again, and the session goes on", (rig) =>
         Effect.gen(function* () {

@@ -11,6 +11,7 @@ import {
   failureOf,
   generationOf,
   only,
+  opened,
   type Options,
   type Rig,
   runsOf,
@@ -19,7 +20,8 @@ import {
   settled,
   timed,
   toldBy,
-  until
+  until,
+  untilState
 } from "./rig.ts"
 
 /** A session that serves, and a way to make its server unreachable, and reachable again. */
@@ -43,6 +45,7 @@ const named = Effect.fnUntraced(function* (rig: Rig, kind: keyof typeof outages)
   const hostname = `${kind.replaceAll(" ", "-")}.test`
   const name = yield* rig.around(Proxy.name(hostname))
   const connection = yield* rig.connect({ url: `http://${hostname}:${server.port}/mcp` }, outages[kind].options)
+  yield* opened(server)
   const events = yield* eventsOf(connection)
   return {
     server,
@@ -161,10 +164,13 @@ describe("a proxy that drops idle connections", () => {
           const server = yield* rig.serve()
           const proxy = yield* rig.around(Proxy.make(server.port))
           const connection = yield* rig.connect(proxy)
+          yield* opened(server)
           for (const label of ["one", "two", "three"]) {
             yield* Proxy.idle
             proxy.drop(how)
-            yield* until("the client to notice", () => Proxy.clientsOf(proxy.port) === 0)
+            yield* until("the end of its sockets", () => Proxy.clientsOf(proxy.port) === 0)
+            // The kernel is ahead of the client.
+            yield* Proxy.idle
             assert.strictEqual(yield* call(connection, tool, label), label)
           }
           assert.deepStrictEqual(
@@ -181,7 +187,7 @@ describe("a proxy that drops idle connections", () => {
       const server = yield* rig.serve()
       const proxy = yield* rig.around(Proxy.make(server.port))
       const connection = yield* rig.connect(proxy)
-      yield* Proxy.idle
+      yield* opened(server)
       proxy.drop("silent")
       assert.strictEqual(yield* call(connection, "read", "look"), "look")
       assert.deepStrictEqual(server.ledger, ["read look"])
@@ -194,7 +200,7 @@ describe("a proxy that drops idle connections", () => {
       const server = yield* rig.serve()
       const proxy = yield* rig.around(Proxy.make(server.port))
       const connection = yield* rig.connect(proxy)
-      yield* Proxy.idle
+      yield* opened(server)
       proxy.drop("silent")
       const outcome = yield* Effect.result(call(connection, "write", "effect"))
       // A client that opens a connection for it has not run into it.
@@ -283,11 +289,8 @@ describe("a handshake with a server that cannot be reached", () => {
       yield* server.stop
       const connection = yield* rig.connect(server, { start: "background" })
       const pending = yield* Effect.forkChild(call(connection, "write", "effect"))
-      const state = yield* until("an attempt to have failed", () => {
-        const state = Effect.runSync(connection.state)
-        return state._tag === "Connecting" && state.cause !== undefined && state
-      })
-      assertNetworkFailed(state.cause?.reason ?? assert.fail(), ["ECONNREFUSED"])
+      const cause = yield* untilState(connection, (state) => state._tag === "Connecting" && state.cause)
+      assertNetworkFailed(cause.reason, ["ECONNREFUSED"])
       yield* server.start
       assert.strictEqual(yield* Fiber.join(pending), "effect")
       assert.strictEqual(yield* generationOf(connection), 1)

@@ -93,7 +93,9 @@ export const together = (many: number, reply: Reply): Reply => {
 }
 
 /** Answers like this when it is told to. */
-export const later = (reply: Reply): { readonly reply: Reply; readonly now: () => void; readonly waiting: () => number } => {
+export const later = (
+  reply: Reply
+): { readonly reply: Reply; readonly now: () => void; readonly waiting: () => number } => {
   const waiting: Array<Exchange> = []
   return {
     reply: (exchange) => {

@@ -2,9 +2,26 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import * as Replies from "./replies.ts"
-import { call, failureOf, generationOf, only, runsOf, sameSession, scenario, settled, timed, toldBy, until } from "./rig.ts"
+import {
+  call,
+  failureOf,
+  generationOf,
+  only,
+  runsOf,
+  sameSession,
+  scenario,
+  settled,
+  timed,
+  toldBy,
+  until
+} from "./rig.ts"
 import type { Reply, Server } from "./server.ts"
+
+/** A policy keeps to Retry-After when it is made to; the default one is. */
+const laddered = { policy: ReconnectPolicy.aggressive }
 
 /** Timers and clocks round. */
 const slack = 20
@@ -57,20 +74,58 @@ for (const status of [429, 503]) {
       })
     )
 
-    scenario("longer than `wait`: ConnectionUnavailable, Refused, without waiting for it", (rig) =>
+    scenario("longer than `wait`: ConnectionUnavailable, Refused, without waiting for it; the session goes on", (rig) =>
       Effect.gen(function* () {
-        const { connection, events, server } = yield* rig.ready()
-        server.on("call write", 1, Replies.status(status, { "retry-after": "3600" }))
+        const { connection, events, server } = yield* rig.ready({}, laddered)
+        server.on("call write", 1, Replies.status(status, { "retry-after": "5" }))
         const [error, took] = yield* timed(failureOf(call(connection, "write", "effect", { wait: "300 millis" })))
         const told = toldBy(error)
         assert.deepStrictEqual(
-          [told.error, told.delivery, told.reason._tag],
-          ["ConnectionUnavailable", "Refused", "ServerUnavailable"]
+          [told.error, told.because, told.delivery, told.reason._tag],
+          ["ConnectionUnavailable", "WaitElapsed", "Refused", "ServerUnavailable"]
         )
-        assert.strictEqual(told.because, "WaitElapsed")
-        assert.isBelow(took, 5000)
+        assert.isBelow(took, 4000)
         assert.strictEqual(server.count("call write"), 1)
-        assert.deepStrictEqual(only(events, "SessionLost"), [])
+        yield* sameSession(server, connection, events)
+      })
+    )
+
+    scenario("of an hour: ConnectionUnavailable, Refused, after `wait`", (rig) =>
+      Effect.gen(function* () {
+        const { connection, server } = yield* rig.ready({}, laddered)
+        server.on("call write", 1, Replies.status(status, { "retry-after": "3600" }))
+        const told = toldBy(yield* failureOf(call(connection, "write", "effect", { wait: "300 millis" })))
+        assert.deepStrictEqual(
+          [told.error, told.because, told.delivery, told.reason._tag],
+          ["ConnectionUnavailable", "WaitElapsed", "Refused", "ServerUnavailable"]
+        )
+        assert.strictEqual(server.count("call write"), 1)
+      })
+    )
+
+    scenario("of an hour for one call does not close the connection for the others", (rig) =>
+      Effect.gen(function* () {
+        const { connection, events, server } = yield* rig.ready({}, laddered)
+        server.on("call write", 1, Replies.status(status, { "retry-after": "3600" }))
+        const error = yield* failureOf(call(connection, "write", "effect", { wait: "300 millis" }))
+        assert.strictEqual(error._tag, "ConnectionUnavailable")
+        const next = yield* Effect.result(call(connection, "read", "look", { wait: "1 second" }))
+        assert(Result.isSuccess(next), Result.isFailure(next) ? next.failure.message : "")
+        yield* sameSession(server, connection, events)
+      })
+    )
+
+    scenario("of an hour is kept under a policy of one's own that knows nothing of it", (rig) =>
+      Effect.gen(function* () {
+        const { connection, server } = yield* rig.ready()
+        server.on("call write", 1, Replies.status(status, { "retry-after": "3600" }))
+        const outcome = yield* Effect.result(call(connection, "write", "effect", { wait: "500 millis" }))
+        assert.strictEqual(server.count("call write"), 1, "it was sent again before")
+        assert(Result.isFailure(outcome))
+        assert.deepStrictEqual(
+          [toldBy(outcome.failure).error, toldBy(outcome.failure).delivery],
+          ["ConnectionUnavailable", "Refused"]
+        )
       })
     )
 
@@ -90,7 +145,10 @@ for (const status of [429, 503]) {
         server.on("call write", 1, Replies.status(status, { "retry-after": "7" }))
         const error = yield* failureOf(call(connection, "write", "effect", { replay: "never" }))
         const told = toldBy(error)
-        assert.deepStrictEqual([told.error, told.because, told.delivery], ["ConnectionUnavailable", "NotReplayed", "Refused"])
+        assert.deepStrictEqual(
+          [told.error, told.because, told.delivery],
+          ["ConnectionUnavailable", "NotReplayed", "Refused"]
+        )
         assert(error._tag === "ConnectionUnavailable")
         const { retryAfter } = error.cause ?? assert.fail()
         assert(retryAfter !== undefined)
@@ -119,7 +177,7 @@ for (const status of [429, 503]) {
     for (const header of ["99999999999", "9".repeat(400), "Fri, 31 Dec 9999 23:59:59 GMT"])
       scenario(`beyond all bounds neither breaks a timer nor hangs: ${header.slice(0, 40)}`, (rig) =>
         Effect.gen(function* () {
-          const { connection, server } = yield* rig.ready()
+          const { connection, server } = yield* rig.ready({}, laddered)
           server.on("call write", 1, Replies.status(status, { "retry-after": header }))
           const told = toldBy(yield* failureOf(call(connection, "write", "effect", { wait: "500 millis" })))
           assert.deepStrictEqual([told.error, told.delivery], ["ConnectionUnavailable", "Refused"])
@@ -177,7 +235,7 @@ describe("a handshake that gets Retry-After", () => {
         const server = yield* rig.serve()
         const fault = reply()
         server.on("POST", 1, fault.reply)
-        const connection = yield* settled(rig.connect(server))
+        const connection = yield* settled(rig.connect(server, laddered))
         assert.strictEqual(yield* call(connection, "write", "effect"), "effect")
         const [first, second] = server.seen.filter(({ http }) => http === "POST")
         assert(first !== undefined && second !== undefined)
@@ -190,7 +248,7 @@ describe("a handshake that gets Retry-After", () => {
         const server = yield* rig.serve()
         const fault = reply()
         server.on("initialize", 1, fault.reply)
-        const connection = yield* settled(rig.connect(server))
+        const connection = yield* settled(rig.connect(server, laddered))
         assert.strictEqual(yield* call(connection, "write", "effect"), "effect")
         const first = server.seen.findIndex(({ method }) => method === "initialize")
         const [refused, next] = server.seen.slice(first)
@@ -202,7 +260,7 @@ describe("a handshake that gets Retry-After", () => {
 
   scenario("after a loss: callers wait for it, and are answered by the next session", (rig) =>
     Effect.gen(function* () {
-      const { connection, events, server } = yield* rig.ready()
+      const { connection, events, server } = yield* rig.ready({}, laddered)
       server.forget()
       server.on("initialize", 1, Replies.status(503, { "retry-after": "1" }))
       const pending = yield* Effect.forkChild(call(connection, "write", "effect"))

@@ -67,19 +67,16 @@ describe("the fault kit", () => {
         server.notify("notifications/resources/updated", { uri: "test://1" })
         yield* until("the notification", () => updated.length === 1)
         yield* Effect.promise(() => sdk.transport.terminateSession())
-        assert.deepStrictEqual(
-          server.seen.map(({ http, method }) => method ?? http).toSorted(),
-          [
-            "DELETE",
-            "GET",
-            "initialize",
-            "notifications/initialized",
-            "ping",
-            "resources/subscribe",
-            "tools/call",
-            "tools/list"
-          ]
-        )
+        assert.deepStrictEqual(server.seen.map(({ http, method }) => method ?? http).toSorted(), [
+          "DELETE",
+          "GET",
+          "initialize",
+          "notifications/initialized",
+          "ping",
+          "resources/subscribe",
+          "tools/call",
+          "tools/list"
+        ])
         const [first] = server.seen.filter(({ http }) => http === "DELETE")
         assert.isString(first?.session)
         assert.include(yield* callOf(sdk, "write", { label: "b" }), "No valid session")

@@ -9,26 +9,27 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { Reason } from "../../src/ConnectionError.ts"
 import type { ConnectionEvent } from "../../src/ConnectionEvent.ts"
+import type { ConnectionState } from "../../src/ConnectionState.ts"
 import type { Delivery } from "../../src/Delivery.ts"
 import * as McpConnection from "../../src/McpConnection.ts"
 import * as McpTransport from "../../src/McpTransport.ts"
 import type { RequestError } from "../../src/RequestError.ts"
 import { type Connection, eventsOf, fast, nothingHeld, resources, textOf, until } from "../driver/rig.ts"
+import * as Proxy from "./proxy.ts"
 import * as Server from "./server.ts"
 
 export { eventsOf, failureOf, tagsOf, textOf, timed, until } from "../driver/rig.ts"
 export type { Connection } from "../driver/rig.ts"
 
-/** Options of the transport. */
-export type HttpOptions = Parameters<typeof McpTransport.streamableHttp>[0]
-
 /** Options of a connection over HTTP. */
 export interface Options extends Partial<Omit<McpConnection.Options, "transport">> {
   /** What is not as usual about its transport. */
-  readonly http?: Partial<HttpOptions>
+  readonly http?: Partial<McpTransport.HttpOptions>
 }
 
 export interface Rig {
@@ -41,7 +42,7 @@ export interface Rig {
     target: { readonly url: string },
     options?: Options
   ) => Effect.Effect<Connection, Effect.Error<ReturnType<typeof McpConnection.make>>, Scope.Scope>
-  /** A server, and a connection to it that is Ready. */
+  /** A server, and a connection to it that is Ready and at rest. */
   readonly ready: (
     server?: Server.Options,
     options?: Options
@@ -103,6 +104,7 @@ const makeRig = (outer: Scope.Scope) => {
     ready: Effect.fnUntraced(function* (serverOptions, options) {
       const server = yield* serve(serverOptions)
       const connection = yield* connect(server, options)
+      yield* opened(server)
       return { server, connection, events: yield* eventsOf(connection) }
     }),
     logs
@@ -115,6 +117,13 @@ const makeRig = (outer: Scope.Scope) => {
   ])
   return { rig, servers, logger }
 }
+
+/** Waits for the last request of a handshake, which asks for a stream: a fault that hits that one is another test's. */
+export const opened = (server: Server.Server): Effect.Effect<void> =>
+  Effect.andThen(
+    until("the request for a stream", () => server.count("GET") === 1),
+    Proxy.idle
+  )
 
 /** Waits until the connections of the test have let go of a server's sockets, which it does not end by itself. */
 const letGo = (server: Server.Server): Effect.Effect<void> =>
@@ -164,6 +173,23 @@ export const toldBy = (error: RequestError): Told => {
 /** The generation that serves now, or soon. */
 export const generationOf = (connection: Connection): Effect.Effect<number> =>
   settled(Effect.map(Effect.orDie(connection.awaitReady), ({ generation }) => generation))
+
+/** Waits for a state that answers. */
+export const untilState = <A>(
+  connection: Connection,
+  ask: (state: ConnectionState) => A | undefined | false
+): Effect.Effect<A> =>
+  settled(
+    connection.changes.pipe(
+      Stream.filterMap((state) => {
+        const answer = ask(state)
+        return answer === undefined || answer === false ? Result.failVoid : Result.succeed(answer)
+      }),
+      Stream.runHead,
+      Effect.flatMap(Effect.fromOption),
+      Effect.orDie
+    )
+  )
 
 /** The events of one kind. */
 export const only = <Tag extends ConnectionEvent["_tag"]>(

@@ -279,8 +279,7 @@ const listen = async (options: Options): Promise<Server> => {
       accept(request, response, Buffer.concat(chunks).toString())
     })
   }
-  const http: HttpServer =
-    options.tls === undefined ? createServer(onRequest) : createTlsServer(options.tls, onRequest)
+  const http: HttpServer = options.tls === undefined ? createServer(onRequest) : createTlsServer(options.tls, onRequest)
   // It never ends an idle connection by itself: what a client leaves open stays to be seen.
   http.keepAliveTimeout = 600_000
   http.on("connection", (socket: Socket) => {
@@ -381,5 +380,7 @@ export const event = ({
 /** Answers with JSON, and its length. */
 export const json = (response: ServerResponse, status: number, body: unknown): void => {
   const text = JSON.stringify(body)
-  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) }).end(text)
+  response
+    .writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) })
+    .end(text)
 }

@@ -38,22 +38,24 @@ describe("a request that was reset, and the question whether the server lives", 
     "gets 404": [Replies.status(404), "SessionExpired"]
   }
   for (const [name, [reply, reason]] of Object.entries(failures)) {
-    scenario(`that ${name} costs the session, with that as the cause; the call with an effect is not sent again`, (rig) =>
-      Effect.gen(function* () {
-        const { connection, events, server } = yield* rig.ready()
-        server.on("call write", 1, Replies.ran(Replies.drop("rst")))
-        server.on("ping", { first: 1 }, reply)
-        assert.strictEqual(toldBy(yield* failureOf(call(connection, "write", "effect"))).error, "OutcomeUnknown")
-        yield* until("the next session", () => only(events, "SessionReady").length === 1)
-        assert.strictEqual(yield* call(connection, "write", "next"), "next")
-        assert.deepStrictEqual(
-          only(events, "SessionLost").map(({ error, generation }) => [generation, error.reason._tag]),
-          [[1, reason]]
-        )
-        assert.strictEqual(yield* generationOf(connection), 2)
-        assert.strictEqual(server.count("initialize"), 2)
-        assert.deepStrictEqual(server.ledger, ["write effect", "write next"])
-      })
+    scenario(
+      `that ${name} costs the session, with that as the cause; the call with an effect is not sent again`,
+      (rig) =>
+        Effect.gen(function* () {
+          const { connection, events, server } = yield* rig.ready()
+          server.on("call write", 1, Replies.ran(Replies.drop("rst")))
+          server.on("ping", { first: 1 }, reply)
+          assert.strictEqual(toldBy(yield* failureOf(call(connection, "write", "effect"))).error, "OutcomeUnknown")
+          yield* until("the next session", () => only(events, "SessionReady").length === 1)
+          assert.strictEqual(yield* call(connection, "write", "next"), "next")
+          assert.deepStrictEqual(
+            only(events, "SessionLost").map(({ error, generation }) => [generation, error.reason._tag]),
+            [[1, reason]]
+          )
+          assert.strictEqual(yield* generationOf(connection), 2)
+          assert.strictEqual(server.count("initialize"), 2)
+          assert.deepStrictEqual(server.ledger, ["write effect", "write next"])
+        })
     )
 
     scenario(`that ${name}: a read-only call is answered by the next session`, (rig) =>
@@ -72,21 +74,23 @@ describe("a request that was reset, and the question whether the server lives", 
     )
   }
 
-  scenario("that is refused because the server has just died: the call may have run, whatever the question got", (rig) =>
-    Effect.gen(function* () {
-      const { connection, events, server } = yield* rig.ready()
-      server.on("call write", 1, Replies.ran(Replies.hold))
-      const pending = yield* Effect.forkChild(failureOf(call(connection, "write", "effect")))
-      yield* until("the effect", () => server.ledger.length === 1)
-      yield* server.stop
-      yield* until("the loss", () => only(events, "SessionLost").length === 1)
-      yield* server.start
-      const told = toldBy(yield* Fiber.join(pending))
-      assert.strictEqual(told.error, "OutcomeUnknown")
-      assert.strictEqual(yield* call(connection, "write", "next"), "next")
-      assert.deepStrictEqual(server.ledger, ["write effect", "write next"])
-      assert.strictEqual(yield* generationOf(connection), 2)
-    })
+  scenario(
+    "that is refused because the server has just died: the call may have run, whatever the question got",
+    (rig) =>
+      Effect.gen(function* () {
+        const { connection, events, server } = yield* rig.ready()
+        server.on("call write", 1, Replies.ran(Replies.hold))
+        const pending = yield* Effect.forkChild(failureOf(call(connection, "write", "effect")))
+        yield* until("the effect", () => server.ledger.length === 1)
+        yield* server.stop
+        yield* until("the loss", () => only(events, "SessionLost").length === 1)
+        yield* server.start
+        const told = toldBy(yield* Fiber.join(pending))
+        assert.strictEqual(told.error, "OutcomeUnknown")
+        assert.strictEqual(yield* call(connection, "write", "next"), "next")
+        assert.deepStrictEqual(server.ledger, ["write effect", "write next"])
+        assert.strictEqual(yield* generationOf(connection), 2)
+      })
   )
 
   scenario(
@@ -115,7 +119,7 @@ describe("a request that was reset, and the question whether the server lives", 
     60_000
   )
 
-  scenario("counts for those who fail after it was answered as a new suspicion", (rig) =>
+  scenario("is asked again when another request fails afterwards", (rig) =>
     Effect.gen(function* () {
       const { connection, events, server } = yield* rig.ready()
       server.on("call write", { first: 3 }, Replies.ran(Replies.drop("rst")))
@@ -123,7 +127,9 @@ describe("a request that was reset, and the question whether the server lives", 
         assert.strictEqual(toldBy(yield* failureOf(call(connection, "write", label))).error, "OutcomeUnknown")
       assert.deepStrictEqual(server.ledger, ["write one", "write two", "write three"])
       yield* sameSession(server, connection, events)
-      assert.strictEqual(server.count("ping"), 3)
+      // Whoever fails before the answer is there shares the question.
+      assert.isAtLeast(server.count("ping"), 1)
+      assert.isAtMost(server.count("ping"), 3)
     })
   )
 })

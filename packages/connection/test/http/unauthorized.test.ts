@@ -3,7 +3,19 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Replies from "./replies.ts"
-import { call, failureOf, generationOf, only, runsOf, sameSession, scenario, settled, toldBy, until } from "./rig.ts"
+import {
+  call,
+  failureOf,
+  generationOf,
+  only,
+  runsOf,
+  sameSession,
+  scenario,
+  settled,
+  toldBy,
+  until,
+  untilState
+} from "./rig.ts"
 import type { Reply, Server } from "./server.ts"
 
 /** Lets in who bears one of these tokens. */
@@ -21,14 +33,13 @@ const refusals: ReadonlyArray<readonly [status: 401 | 403, challenge: string | u
 ]
 
 for (const [status, challenge] of refusals) {
-  const name = `${status} ${challenge === undefined ? "without" : "with"} a challenge`
   const refuse: Reply = Replies.status(
     status,
     challenge === undefined ? {} : { "www-authenticate": challenge },
     "no entry"
   )
 
-  describe(name, () => {
+  describe(`${status} ${challenge === undefined ? "without" : "with"} a challenge`, () => {
     for (const tool of ["write", "read"] as const)
       scenario(`under one call: it is told, not sent again, and the session goes on: ${tool}`, (rig) =>
         Effect.gen(function* () {
@@ -107,7 +118,7 @@ describe("a connection that has failed for its credentials", () => {
         assert.strictEqual(login.asked, 1)
         accepted.token = "two"
         assert.strictEqual(toldBy(yield* failureOf(call(connection, "write", "refused"))).reason._tag, "Unauthorized")
-        yield* until("the end", () => Effect.runSync(connection.state)._tag === "Failed")
+        yield* untilState(connection, ({ _tag }) => _tag === "Failed")
         login.token = "two"
         const ready = yield* settled(connection[revive])
         assert.strictEqual(ready.generation, 2)
@@ -121,8 +132,11 @@ describe("a connection that has failed for its credentials", () => {
     Effect.gen(function* () {
       const server = yield* rig.serve()
       guard(server, { token: "good" })
-      const connection = yield* rig.connect(server, { start: "background", http: { headers: { authorization: "Bearer bad" } } })
-      yield* until("the end", () => Effect.runSync(connection.state)._tag === "Failed")
+      const connection = yield* rig.connect(server, {
+        start: "background",
+        http: { headers: { authorization: "Bearer bad" } }
+      })
+      yield* untilState(connection, ({ _tag }) => _tag === "Failed")
       const error = yield* failureOf(settled(connection.reconnect))
       assert(error._tag === "ConnectionUnavailable", error.message)
       assert.strictEqual(error.because, "Failed")
@@ -164,7 +178,9 @@ describe("credentials that rotate", () => {
         http: {
           headers: Effect.suspend(() => {
             login.asked += 1
-            return login.asked < 3 ? Effect.fail({ message: "the vault is locked" }) : Effect.succeed({ "x-token": "yes" })
+            return login.asked < 3
+              ? Effect.fail({ message: "the vault is locked" })
+              : Effect.succeed({ "x-token": "yes" })
           })
         }
       })
@@ -238,8 +254,11 @@ describe("an auth provider", () => {
       const connection = yield* rig.connect(server, { http: { authProvider } })
       accepted.token = "two"
       const told = toldBy(yield* failureOf(call(connection, "write", "effect")))
-      assert.deepStrictEqual([told.error, told.delivery, told.reason._tag], ["ConnectionUnavailable", "Refused", "Unauthorized"])
-      yield* until("the end", () => Effect.runSync(connection.state)._tag === "Failed")
+      assert.deepStrictEqual(
+        [told.error, told.delivery, told.reason._tag],
+        ["ConnectionUnavailable", "Refused", "Unauthorized"]
+      )
+      yield* untilState(connection, ({ _tag }) => _tag === "Failed")
       assert.deepStrictEqual(server.ledger, [])
     })
   )
@@ -263,11 +282,16 @@ describe("an auth provider", () => {
       const server = yield* rig.serve()
       const { accepted, authProvider } = provider(server)
       const connection = yield* rig.connect(server, {
-        http: { authProvider: { ...authProvider, onUnauthorized: () => Promise.reject(new Error("the vault is locked")) } }
+        http: {
+          authProvider: { ...authProvider, onUnauthorized: () => Promise.reject(new Error("the vault is locked")) }
+        }
       })
       accepted.token = "two"
       const told = toldBy(yield* failureOf(call(connection, "write", "effect")))
-      assert.deepStrictEqual([told.error, told.delivery, told.reason._tag], ["ConnectionUnavailable", "Refused", "Unauthorized"])
+      assert.deepStrictEqual(
+        [told.error, told.delivery, told.reason._tag],
+        ["ConnectionUnavailable", "Refused", "Unauthorized"]
+      )
       assert.deepStrictEqual(server.ledger, [])
     })
   )
@@ -281,7 +305,10 @@ describe("an auth provider", () => {
       })
       accepted.token = "two"
       const told = toldBy(yield* failureOf(call(connection, "write", "effect")))
-      assert.deepStrictEqual([told.error, told.delivery, told.reason._tag], ["ConnectionUnavailable", "Refused", "Unauthorized"])
+      assert.deepStrictEqual(
+        [told.error, told.delivery, told.reason._tag],
+        ["ConnectionUnavailable", "Refused", "Unauthorized"]
+      )
     })
   )
 })

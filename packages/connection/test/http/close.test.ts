@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import * as Proxy from "./proxy.ts"
 import * as Replies from "./replies.ts"
 import { call, failureOf, type Options, type Rig, scenario, settled, timed, until } from "./rig.ts"
@@ -129,20 +130,21 @@ describe("closing a connection leaves nothing", () => {
     })
   )
 
-  scenario("of a wait for Retry-After", (rig) =>
-    Effect.gen(function* () {
-      const { close, connection, server } = yield* closable(rig)
-      server.on("call write", 1, Replies.status(503, { "retry-after": "3600" }))
-      const pending = yield* Effect.forkChild(failureOf(call(connection, "write", "effect")))
-      yield* until("the refusal", () => server.count("call write") === 1)
-      yield* Proxy.idle
-      yield* close
-      const error = yield* Fiber.join(pending)
-      assert(error._tag === "ConnectionClosed", error.message)
-      assert.notStrictEqual(error.delivery, "Unknown")
-      yield* gone(server)
-    })
-  )
+  for (const seconds of ["20", "3600"])
+    scenario(`of a wait for Retry-After: ${seconds} s`, (rig) =>
+      Effect.gen(function* () {
+        const { close, connection, server } = yield* closable(rig, {}, { policy: ReconnectPolicy.default })
+        server.on("call write", 1, Replies.status(503, { "retry-after": seconds }))
+        const pending = yield* Effect.forkChild(failureOf(call(connection, "write", "effect")))
+        yield* until("the refusal", () => server.count("call write") === 1)
+        yield* Proxy.idle
+        yield* close
+        const error = yield* Fiber.join(pending)
+        assert(error._tag === "ConnectionClosed", error.message)
+        assert.strictEqual(error.delivery, "Refused")
+        yield* gone(server)
+      })
+    )
 
   scenario("of a stream that waits to be resumed", (rig) =>
     Effect.gen(function* () {

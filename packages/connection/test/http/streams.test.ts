@@ -218,6 +218,24 @@ describe("the stream of a request that goes silent", () => {
   )
 })
 
+describe("a server that takes notifications, as a gateway does, and answers no request", () => {
+  scenario("is LivenessLost: that it took the cancellation of a probe is no sign of life", (rig) =>
+    Effect.gen(function* () {
+      const { connection, events, server } = yield* rig.ready(
+        {},
+        { heartbeat: { interval: "100 millis", timeout: "200 millis", misses: 2, busyGrace: "200 millis" } }
+      )
+      const silent = Replies.later(Replies.healthy)
+      for (const probe of ["ping", "tools/list"]) server.on(probe, "every", silent.reply)
+      yield* until("the loss", () => only(events, "SessionLost").length === 1)
+      server.heal()
+      silent.now()
+      assert.strictEqual(only(events, "SessionLost")[0]?.error.reason._tag, "LivenessLost")
+      assert.strictEqual(yield* call(connection, "read", "look"), "look")
+    })
+  )
+})
+
 describe("the stream that stands beside the requests", () => {
   /** Reads the updates of a resource from now on. */
   const updatesOf = Effect.fnUntraced(function* (connection: Connection) {
@@ -272,6 +290,24 @@ describe("the stream that stands beside the requests", () => {
         yield* sameSession(server, connection, events)
       }),
     60_000
+  )
+
+  scenario("tells readers of a new session that they may have missed something, and goes on", (rig) =>
+    Effect.gen(function* () {
+      const { connection, server } = yield* rig.ready({ stream: true })
+      const updates = yield* updatesOf(connection)
+      yield* until("the stream", () => server.streams() === 1 && server.count("resources/subscribe") === 1)
+      server.forget()
+      assert.strictEqual(yield* call(connection, "write", "effect"), "effect")
+      yield* until("the next stream", () => server.count("GET") === 2 && server.streams() === 1)
+      server.notify("notifications/resources/updated", updated)
+      yield* until("the update", () => updates.some(({ _tag }) => _tag === "Updated"))
+      assert.deepStrictEqual(updates, [
+        { _tag: "MayHaveMissed", uri: "test://1", generation: 2 },
+        { _tag: "Updated", uri: "test://1" }
+      ])
+      assert.strictEqual(server.count("resources/subscribe"), 2)
+    })
   )
 
   scenario("that is no more offered harms nobody", (rig) =>

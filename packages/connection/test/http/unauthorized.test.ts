@@ -1,6 +1,7 @@
 /** Credentials that are refused, renewed, or rotated. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Replies from "./replies.ts"
 import {
@@ -97,6 +98,37 @@ for (const [status, challenge] of refusals) {
     )
   })
 }
+
+describe("credentials that are refused with 20 calls in flight", () => {
+  scenario("leave none hanging, and make none run twice", (rig) =>
+    Effect.gen(function* () {
+      const { connection, server } = yield* rig.ready()
+      const labels = Array.from({ length: 20 }, (_, index) => `call ${index}`)
+      const pending = yield* Effect.forkChild(
+        Effect.forEach(
+          labels,
+          (label) =>
+            call(connection, "write", { label, gate: "gate" }).pipe(
+              Effect.catch((error) => Effect.succeed(error._tag))
+            ),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* until("all calls", () => server.ledger.length === 20)
+      server.on("any", "every", Replies.status(401))
+      assert.strictEqual(toldBy(yield* failureOf(call(connection, "write", "late"))).reason._tag, "Unauthorized")
+      yield* untilState(connection, ({ _tag }) => _tag === "Failed")
+      server.open("gate")
+      for (const [index, outcome] of (yield* Fiber.join(pending)).entries())
+        assert.include([labels[index], "OutcomeUnknown"], outcome)
+      assert.deepStrictEqual(
+        labels.filter((label) => runsOf(server, label) !== 1),
+        []
+      )
+      assert.strictEqual(runsOf(server, "late"), 0)
+    })
+  )
+})
 
 describe("a connection that has failed for its credentials", () => {
   for (const revive of ["reconnect", "refresh"] as const)

@@ -59,6 +59,8 @@ export interface SessionInfo {
   readonly instructions?: string | undefined
   /** The id of the server's process, over stdio. */
   readonly pid?: number | undefined
+  /** What the server calls this session, over Streamable HTTP in the legacy era (`Mcp-Session-Id`). */
+  readonly sessionId?: string | undefined
 }
 
 /**

@@ -210,7 +210,7 @@ export const open = Effect.fnUntraced(function* (
   }
 
   const session: McpSession = {
-    info: infoOf(client, options.pid),
+    info: infoOf(client, options),
     isolation,
     lost: Deferred.await(lost),
     abandon: () => {
@@ -601,7 +601,7 @@ const concealedBy =
         )
   }
 
-const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
+const infoOf = (client: Client, { pid, transport }: Options): SessionInfo => {
   const server = client.getServerVersion()
   return {
     era: client.getProtocolEra() ?? "legacy",
@@ -610,6 +610,7 @@ const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
     version: server?.version ?? "unknown",
     capabilities: client.getServerCapabilities() ?? {},
     instructions: client.getInstructions(),
-    pid
+    pid,
+    sessionId: transport.sessionId
   }
 }

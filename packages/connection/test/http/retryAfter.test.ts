@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
+import { idle } from "./proxy.ts"
 import * as Replies from "./replies.ts"
 import {
   call,
@@ -205,6 +206,45 @@ describe("twenty callers that get 429 with Retry-After at once", () => {
         labels.filter((label) => runsOf(server, label) !== 1),
         []
       )
+      yield* sameSession(server, connection, events)
+    })
+  )
+})
+
+describe("Retry-After of a call that fails while the session is suspect already", () => {
+  scenario("because of a reset: is kept, whatever the question got", (rig) =>
+    Effect.gen(function* () {
+      const { connection, events, server } = yield* rig.ready()
+      const question = Replies.later(Replies.healthy)
+      server.on("ping", "every", question.reply)
+      server.on("call read", 1, Replies.drop("rst"))
+      server.on("call write", 1, Replies.status(429, { "retry-after": "2" }))
+      const reset = yield* Effect.forkChild(call(connection, "read", "look"))
+      yield* until("the question", () => question.waiting() === 1)
+      const limited = yield* Effect.forkChild(call(connection, "write", "effect"))
+      yield* until("the refusal", () => server.count("call write") === 1)
+      yield* idle
+      server.heal()
+      question.now()
+      assert.strictEqual(yield* Fiber.join(reset), "look")
+      assert.strictEqual(yield* Fiber.join(limited), "effect")
+      const [first = 0, second = 0] = sendings(server, "write")
+      assert.isAtLeast(second - first, 2000 - slack)
+      yield* sameSession(server, connection, events)
+    })
+  )
+
+  scenario("because of a shorter Retry-After: is kept", (rig) =>
+    Effect.gen(function* () {
+      const { connection, events, server } = yield* rig.ready()
+      server.on("call again", 1, Replies.status(429, { "retry-after": "1" }))
+      server.on("call write", 1, Replies.status(429, { "retry-after": "3" }))
+      const [short, long] = yield* Effect.all([call(connection, "again", "short"), call(connection, "write", "long")], {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual([short, long], ["short", "long"])
+      const [first = 0, second = 0] = sendings(server, "write")
+      assert.isAtLeast(second - first, 3000 - slack)
       yield* sameSession(server, connection, events)
     })
   )

@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Replies from "./replies.ts"
 import {
   call,
+  eventsOf,
   failureOf,
   generationOf,
   only,
@@ -206,7 +207,7 @@ describe("credentials that rotate", () => {
       const server = yield* rig.serve()
       const login = { asked: 0 }
       const connection = yield* rig.connect(server, {
-        start: "background",
+        start: "lazy",
         http: {
           headers: Effect.suspend(() => {
             login.asked += 1
@@ -216,9 +217,13 @@ describe("credentials that rotate", () => {
           })
         }
       })
-      const pending = yield* Effect.exit(call(connection, "write", "effect"))
-      // What kind of error a vault's is is not said; it is told, it never hangs, and nothing was sent without the headers.
-      if (pending._tag === "Success") assert.strictEqual(login.asked, 3)
+      const events = yield* eventsOf(connection)
+      assert.strictEqual(yield* call(connection, "write", "effect"), "effect")
+      assert.deepStrictEqual(
+        only(events, "AttemptFailed").map(({ error }) => error.reason._tag),
+        ["HeadersFailed", "HeadersFailed"]
+      )
+      assert.strictEqual(login.asked, 3)
       assert.isTrue(server.seen.every(({ headers }) => headers["x-token"] === "yes"))
     })
   )

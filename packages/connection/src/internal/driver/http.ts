@@ -305,7 +305,7 @@ const open = Effect.fnUntraced(function* <R>(
 })
 
 /** How many tokens of the past are still kept out of what is told. */
-const rememberedTokens = 8
+const rememberedTokens = 64
 
 const plain = (value: string | Redacted.Redacted<string>): string =>
   Predicate.isString(value) ? value : Redacted.value(value)

@@ -46,24 +46,38 @@ export interface Wire {
   readonly lastFailure: () => Reason | undefined
 }
 
-export const make = (options: Options): Effect.Effect<Wire, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(
-        () =>
-          new Agent({
-            connect: { timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) },
-            // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
-            headersTimeout: 0,
-            bodyTimeout: 0
-          })
-      ),
-      (agent) => Effect.ignore(Effect.tryPromise(() => agent.destroy()))
+export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Wire, never, Scope.Scope> {
+  const agent = yield* Effect.acquireRelease(
+    Effect.sync(
+      () =>
+        new Agent({
+          connect: { timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) },
+          // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
+          headersTimeout: 0,
+          bodyTimeout: 0
+        })
     ),
-    (agent) => makeOn(agent, options)
+    (agent) => Effect.ignore(Effect.tryPromise(() => agent.destroy()))
   )
+  const { turn, wire } = makeOn(agent, options)
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      const running = turn()
+      return running === undefined
+        ? Effect.void
+        : Effect.ignore(Effect.timeout(Effect.interruptible(Effect.tryPromise(() => running)), saveWithin))
+    })
+  )
+  return wire
+})
 
-const makeOn = (agent: Agent, options: Options): Wire => {
+/** How long a closing session waits for a token that it has asked for: a refresh token that is spent and not replaced is a login lost. */
+const saveWithin = Duration.seconds(1)
+
+const makeOn = (
+  agent: Agent,
+  options: Options
+): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
   let isEstablished = false
   let hasExpired = false
@@ -85,26 +99,62 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     }
   }
 
+  /** The exchanges whose answer has not begun. */
+  const unanswered = new Set<Promise<void>>()
+  const note = (exchange: Promise<unknown>): void => {
+    const end = exchange.then(
+      () => void unanswered.delete(end),
+      () => void unanswered.delete(end)
+    )
+    unanswered.add(end)
+  }
+
+  const markSent = (id: string, sent: boolean): void => {
+    const ticket = options.flights()?.ticketOf(id)
+    if (ticket !== undefined) ticket.sent = sent
+  }
+
+  /**
+   * A refusal is told when the others who were under way are answered, too: it ends the session, and would leave them in doubt about
+   * what is refused for certain.
+   */
+  const company = (): Promise<unknown> => {
+    if (unanswered.size === 0) return Promise.resolve()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const enough = new Promise((resolve) => {
+      timer = setTimeout(resolve, companyMillis)
+    })
+    return Promise.race([Promise.all(unanswered), enough]).finally(() => clearTimeout(timer))
+  }
+
   const authFetch: FetchLike = (target, init) => raw(target, init, undefined)
 
   const send: FetchLike = async (target, init) => {
     const headers = new Headers(init?.headers)
     const id = headers.get(idHeader)
     headers.delete(idHeader)
-    const response = await raw(target, { ...init, headers }, id ?? undefined)
+    const exchange = raw(target, { ...init, headers }, id ?? undefined)
+    if (id !== null) note(exchange)
+    const response = await exchange
+    // Refused for certain: whatever becomes of the session while it waits for other credentials, it did not run.
+    if (response.status === 401 && id !== null) markSent(id, false)
     return check(response, init?.method ?? "GET", headers, init?.body)
   }
 
-  const authorized =
+  const authorization =
     options.authProvider === undefined
-      ? send
+      ? undefined
       : Authorization.make({
           provider: options.authProvider,
           serverUrl: url,
           send,
           authFetch,
-          onToken: options.onToken
+          onSecret: (secret) => {
+            if (secret.length >= minSecret) options.onToken(secret)
+          },
+          conceal
         })
+  const authorized = authorization === undefined ? send : authorization.fetch
 
   /** What a response means, before the SDK sees it. */
   const check = async (
@@ -189,7 +239,7 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     )
   }
 
-  return {
+  const wire: Wire = {
     fetch: (target, init) =>
       authorized(target, init)
         .then(allowed)
@@ -198,8 +248,13 @@ const makeOn = (agent: Agent, options: Options): Wire => {
             lastFailure = undefined
             return response
           },
-          (error: unknown) => {
+          async (error: unknown) => {
             lastFailure = error instanceof WireFailure ? error.reason : undefined
+            if (lastFailure?._tag === "Unauthorized") {
+              const id = new Headers(init?.headers).get(idHeader)
+              if (id !== null) markSent(id, true)
+              await company()
+            }
             throw error
           }
         ),
@@ -209,7 +264,14 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     },
     expired: () => hasExpired
   }
+  return { wire, turn: () => authorization?.turn() }
 }
+
+/** How long a refusal waits for the answers to others. */
+const companyMillis = 1_000
+
+/** What is shorter would be found everywhere, and is no secret. */
+const minSecret = 4
 
 type UndiciInit = NonNullable<Parameters<typeof undiciFetch>[1]>
 

@@ -3,7 +3,9 @@
  * lock, and saves what it gets before it is used. It never asks the user: that is what `mcp-tether login` is for.
  */
 import { auth, type AuthProvider, extractWWWAuthenticateParams } from "@modelcontextprotocol/client"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { CommandFailed } from "../CommandFailed.ts"
 import { serverOf } from "./Credentials.ts"
 import * as OAuthClient from "./OAuthClient.ts"
@@ -11,9 +13,15 @@ import { TokenStore } from "./TokenStore.ts"
 
 const expired = new CommandFailed({ description: "the login has expired" })
 
-export const make = Effect.fnUntraced(function* (server: URL): Effect.fn.Return<AuthProvider, never, TokenStore> {
+/** How long the end waits for a renewal that the connection has given up, so that its lock is let go. */
+const settleWithin = "1 second"
+
+export const make = Effect.fnUntraced(function* (
+  server: URL
+): Effect.fn.Return<AuthProvider, never, TokenStore | Scope.Scope> {
   const store = yield* TokenStore
-  const run = Effect.runPromiseWith(yield* Effect.context())
+  const run = Effect.runPromiseWith(Context.pick(TokenStore)(yield* Effect.context<TokenStore>()))
+  let renewal: Promise<void> | undefined
   let used: string | undefined
 
   const read = Effect.map(store.read(server), (credentials) => {
@@ -62,5 +70,17 @@ export const make = Effect.fnUntraced(function* (server: URL): Effect.fn.Return<
     )
   }
 
-  return { token: () => run(read), onUnauthorized: renew }
+  yield* Effect.addFinalizer(() => {
+    const running = renewal
+    return running === undefined
+      ? Effect.void
+      : Effect.ignore(Effect.timeout(Effect.interruptible(Effect.tryPromise(() => running)), settleWithin))
+  })
+  return {
+    token: () => run(read),
+    onUnauthorized: (context) => {
+      renewal = renew(context)
+      return renewal
+    }
+  }
 })

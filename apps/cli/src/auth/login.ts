@@ -1,5 +1,11 @@
 /** Logging in to a server (MCP 2025-11-25, Authorization): the SDK's flow, and what a command line has to add to it. */
-import { auth, extractWWWAuthenticateParams, type FetchLike } from "@modelcontextprotocol/client"
+import {
+  auth,
+  extractWWWAuthenticateParams,
+  type FetchLike,
+  OAuthError,
+  OAuthErrorCode
+} from "@modelcontextprotocol/client"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
@@ -47,7 +53,7 @@ export const withBrowser = Effect.fnUntraced(function* (
   const code = answer.get("code")
   if (code === null) {
     // Its description is for whoever wrote the page.
-    const error = (answer.get("error") ?? "no code").replaceAll(/[^\w -]/g, "").slice(0, 60)
+    const error = codeOf(answer.get("error") ?? "no code")
     return yield* new CommandFailed({
       description:
         error === "access_denied"
@@ -120,7 +126,7 @@ const start = Effect.fnUntraced(function* (
         try: (signal) =>
           auth(client, {
             serverUrl: new URL(serverOf(server)),
-            fetchFn: bounded(signal),
+            fetchFn: fetchWith(signal),
             ...(resourceMetadataUrl === undefined ? {} : { resourceMetadataUrl }),
             ...(credentials.scope === undefined ? {} : { scope: credentials.scope }),
             ...step
@@ -136,10 +142,25 @@ const start = Effect.fnUntraced(function* (
   }
 })
 
-const bounded =
+/**
+ * The SDK answers some refusals by asking again, and prints what the server says of them, which may be anything that was sent. Here a
+ * refusal is the end, and its code is all that is told of it.
+ */
+const fetchWith =
   (signal: AbortSignal): FetchLike =>
-  (url, init) =>
-    fetch(url, { ...init, signal })
+  async (url, init) => {
+    const response = await fetch(url, { ...init, signal })
+    if (init?.method !== "POST" || response.ok) return response
+    const body: unknown = await response.json().catch(() => undefined)
+    const error =
+      typeof body === "object" && body !== null && "error" in body
+        ? codeOf(String(body.error))
+        : `HTTP ${response.status}`
+    throw new OAuthError(OAuthErrorCode.AccessDenied, `the authorization server refused (${error})`)
+  }
+
+/** An OAuth error code (RFC 6749 §5.2), as far as it is one. */
+const codeOf = (text: string): string => text.replaceAll(/[^\w -]/g, "").slice(0, 60)
 
 /** Where the server's metadata is, if it says so when it refuses (RFC 9728 §5.1). */
 const challengeOf = (server: URL): Effect.Effect<URL | undefined, CommandFailed> =>

@@ -523,6 +523,31 @@ describe("a plain AuthProvider", () => {
   )
 })
 
+describe("a provider that cannot read its token", () => {
+  scenario("is no refusal: nothing is sent, and it is asked again", ({ connect, server }) =>
+    Effect.gen(function* () {
+      const { access_token } = server.issue()
+      let locked = true
+      const connection = yield* connect(
+        {
+          authProvider: {
+            token: () => (locked ? Promise.reject(new Error("the keychain is locked")) : Promise.resolve(access_token))
+          }
+        },
+        { start: "background" }
+      )
+      const events = yield* eventsOf(connection)
+      const failed = yield* until("a failed attempt", () => events.find((event) => event._tag === "AttemptFailed"))
+      assert(failed._tag === "AttemptFailed")
+      assert.strictEqual(failed.error.reason._tag, "HeadersFailed")
+      assert.include(failed.error.message, "the keychain is locked")
+      assert.strictEqual(server.counts.mcp, 0)
+      locked = false
+      assert.strictEqual(yield* call(connection, "write"), "write")
+    })
+  )
+})
+
 describe("headers as an Effect", () => {
   scenario("are made once a session: refresh picks up a rotated one", ({ connect, server }) =>
     Effect.gen(function* () {

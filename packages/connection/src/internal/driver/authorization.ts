@@ -16,7 +16,7 @@ import {
   withDpopFromProvider
 } from "@modelcontextprotocol/client"
 import * as Predicate from "effect/Predicate"
-import { Unauthorized } from "../reasons.ts"
+import { HeadersFailed, Unauthorized } from "../reasons.ts"
 import * as AuthorizationServer from "./authorizationServer.ts"
 import { WireFailure } from "./network.ts"
 
@@ -78,9 +78,15 @@ export const make = (options: Options): Authorization => {
   let resourceMetadataUrl: URL | undefined
 
   const currentToken = async (): Promise<string | undefined> => {
-    const token = isOAuth(provider) ? (await provider.tokens())?.access_token : await provider.token()
-    if (token !== undefined) onSecret(token)
-    return token
+    try {
+      const token = isOAuth(provider) ? (await provider.tokens())?.access_token : await provider.token()
+      if (token !== undefined) onSecret(token)
+      return token
+    } catch (error) {
+      // Nothing was sent, and nobody has refused anything: a keychain may be locked for now.
+      const description = `the auth provider cannot read its token: ${describe(error, conceal)}`
+      throw new WireFailure(new HeadersFailed({ description }))
+    }
   }
 
   /** One turn of the provider. Ends when there may be other credentials than `used`. */

@@ -251,8 +251,9 @@ const open = Effect.fnUntraced(function* <R>(
     if (!live) return
     const reason = explain(error, undefined)
     if (kind === "sse") Deferred.doneUnsafe(broken, Exit.succeed(reason))
-    else if (error instanceof Network.WireFailure)
+    else if (error instanceof Network.WireFailure && !isNoStream(reason, wire)) {
       context.onSuspect(new ConnectionError({ server: context.server, reason }))
+    }
   }
 
   yield* Effect.addFinalizer(() =>
@@ -303,6 +304,10 @@ const open = Effect.fnUntraced(function* <R>(
   }
   return session
 })
+
+/** Servers without a stream of notifications should say 405, and say whatever. */
+const isNoStream = (reason: Reason, wire: Wire.Wire): boolean =>
+  reason._tag === "UnexpectedStatus" && reason.status < 500 && !wire.hasStreamed()
 
 /** How many tokens of the past are still kept out of what is told. */
 const rememberedTokens = 64

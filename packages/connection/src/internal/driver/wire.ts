@@ -40,6 +40,8 @@ export interface Wire {
   readonly fetch: FetchLike
   /** The handshake is done: the SDK need not see refusals any more to negotiate. */
   readonly established: () => void
+  /** Whether the server has ever opened a stream of notifications. */
+  readonly hasStreamed: () => boolean
   /** Whether the server has said that it does not know the session. */
   readonly expired: () => boolean
   /** Why the last exchange failed, if it did. */
@@ -262,7 +264,8 @@ const makeOn = (
     established: () => {
       isEstablished = true
     },
-    expired: () => hasExpired
+    expired: () => hasExpired,
+    hasStreamed: () => streams > 0
   }
   return { wire, turn: () => authorization?.turn() }
 }

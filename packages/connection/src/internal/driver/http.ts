@@ -312,7 +312,7 @@ const isNoStream = (reason: Reason, wire: Wire.Wire): boolean =>
 const resumptions = 2
 
 /** How many tokens of the past are still kept out of what is told. */
-const rememberedTokens = 8
+const rememberedTokens = 64
 
 const plain = (value: string | Redacted.Redacted<string>): string =>
   Predicate.isString(value) ? value : Redacted.value(value)

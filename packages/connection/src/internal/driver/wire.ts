@@ -49,39 +49,53 @@ export interface Wire {
   readonly lastFailure: () => Reason | undefined
 }
 
-export const make = (options: Options): Effect.Effect<Wire, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(() => {
-        const connect = buildConnector({ timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) })
-        // undici forgets a socket that is still connecting.
-        const connecting = new Set<Socket>()
-        const agent = new Agent({
-          connect: (target, callback) => {
-            const socket: unknown = connect(target, (...connected) => {
-              if (socket instanceof Socket) connecting.delete(socket)
-              callback(...connected)
-            })
-            if (socket instanceof Socket) connecting.add(socket)
-          },
-          // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
-          headersTimeout: 0,
-          bodyTimeout: 0
-        })
-        return { agent, connecting }
-      }),
-      ({ agent, connecting }) =>
-        Effect.ignore(
-          Effect.tryPromise(() => {
-            for (const socket of connecting) socket.destroy()
-            return agent.destroy()
+export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Wire, never, Scope.Scope> {
+  const { agent } = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const connect = buildConnector({ timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) })
+      // undici forgets a socket that is still connecting.
+      const connecting = new Set<Socket>()
+      const agent = new Agent({
+        connect: (target, callback) => {
+          const socket: unknown = connect(target, (...connected) => {
+            if (socket instanceof Socket) connecting.delete(socket)
+            callback(...connected)
           })
-        )
-    ),
-    ({ agent }) => makeOn(agent, options)
+          if (socket instanceof Socket) connecting.add(socket)
+        },
+        // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
+        headersTimeout: 0,
+        bodyTimeout: 0
+      })
+      return { agent, connecting }
+    }),
+    ({ agent, connecting }) =>
+      Effect.ignore(
+        Effect.tryPromise(() => {
+          for (const socket of connecting) socket.destroy()
+          return agent.destroy()
+        })
+      )
   )
+  const { turn, wire } = makeOn(agent, options)
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      const running = turn()
+      return running === undefined
+        ? Effect.void
+        : Effect.ignore(Effect.timeout(Effect.interruptible(Effect.tryPromise(() => running)), saveWithin))
+    })
+  )
+  return wire
+})
 
-const makeOn = (agent: Agent, options: Options): Wire => {
+/** How long a closing session waits for a token that it has asked for: a refresh token that is spent and not replaced is a login lost. */
+const saveWithin = Duration.seconds(1)
+
+const makeOn = (
+  agent: Agent,
+  options: Options
+): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
   let isEstablished = false
   let hasExpired = false
@@ -109,6 +123,34 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     }
   }
 
+  /** The exchanges whose answer has not begun. */
+  const unanswered = new Set<Promise<void>>()
+  const note = (exchange: Promise<unknown>): void => {
+    const end = exchange.then(
+      () => void unanswered.delete(end),
+      () => void unanswered.delete(end)
+    )
+    unanswered.add(end)
+  }
+
+  const markSent = (id: string, sent: boolean): void => {
+    const ticket = options.flights()?.ticketOf(id)
+    if (ticket !== undefined) ticket.sent = sent
+  }
+
+  /**
+   * A refusal is told when the others who were under way are answered, too: it ends the session, and would leave them in doubt about
+   * what is refused for certain.
+   */
+  const company = (): Promise<unknown> => {
+    if (unanswered.size === 0) return Promise.resolve()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const enough = new Promise((resolve) => {
+      timer = setTimeout(resolve, companyMillis)
+    })
+    return Promise.race([Promise.all(unanswered), enough]).finally(() => clearTimeout(timer))
+  }
+
   const authFetch: FetchLike = (target, init) => raw(target, init, undefined)
 
   const send: FetchLike = async (target, init) => {
@@ -118,20 +160,28 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     // The older transport does not pass headers on.
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
-    const response = await raw(target, { ...init, headers }, asked, speaks ? options.onBytes : undefined)
+    const exchange = raw(target, { ...init, headers }, asked, speaks ? options.onBytes : undefined)
+    if (id !== null && options.authProvider !== undefined) note(exchange)
+    const response = await exchange
+    // Refused for certain: whatever becomes of the session while it waits for other credentials, it did not run.
+    if (response.status === 401 && id !== null) markSent(id, false)
     return check(response, init?.method ?? "GET", headers, init?.body)
   }
 
-  const authorized =
+  const authorization =
     options.authProvider === undefined
-      ? send
+      ? undefined
       : Authorization.make({
           provider: options.authProvider,
           serverUrl: url,
           send,
           authFetch,
-          onToken: options.onToken
+          onSecret: (secret) => {
+            if (secret.length >= minSecret) options.onToken(secret)
+          },
+          conceal
         })
+  const authorized = authorization === undefined ? send : authorization.fetch
 
   /** What a response means, before the SDK sees it. */
   const check = async (
@@ -220,7 +270,7 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     throw new WireFailure(new Unauthorized({ status: response.status, challenge: Authorization.challengeOf(response) }))
   }
 
-  return {
+  const wire: Wire = {
     fetch: (target, init) =>
       authorized(target, init)
         .then(allowed)
@@ -229,12 +279,17 @@ const makeOn = (agent: Agent, options: Options): Wire => {
             lastFailure = undefined
             return response
           },
-          (error: unknown) => {
+          async (error: unknown) => {
             if (!(error instanceof WireFailure)) {
               lastFailure = undefined
               throw error
             }
             lastFailure = secretive(error.reason)
+            if (lastFailure._tag === "Unauthorized") {
+              const id = new Headers(init?.headers).get(idHeader)
+              if (id !== null) markSent(id, true)
+              await company()
+            }
             throw new WireFailure(lastFailure)
           }
         ),
@@ -245,7 +300,14 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     expired: () => hasExpired,
     hasStreamed: () => streams > 0
   }
+  return { wire, turn: () => authorization?.turn() }
 }
+
+/** How long a refusal waits for the answers to others. */
+const companyMillis = 1_000
+
+/** What is shorter would be found everywhere, and is no secret. */
+const minSecret = 4
 
 type UndiciInit = NonNullable<Parameters<typeof undiciFetch>[1]>
 

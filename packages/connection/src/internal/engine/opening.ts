@@ -10,7 +10,7 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import type * as Catalog from "../../Catalog.ts"
-import { type ConnectionError, type Reason, StartupTimeout } from "../../ConnectionError.ts"
+import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as Heartbeats from "../../Heartbeat.ts"
 import type { SessionHost } from "../../McpSession.ts"
@@ -129,7 +129,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     const suspicions = yield* Suspicion.make(session, {
       server: core.server,
       within: (heartbeat ?? defaultHeartbeat).timeout,
-      onCleared
+      onRestart
     })
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
       suspicions,
@@ -153,8 +153,9 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   }).pipe(Effect.annotateLogs({ generation }))
 
   /** The server that answers may be another one behind the same address: what it offers is read again. */
-  const onCleared = ({ reason }: ConnectionError): void => {
-    if (mayHaveRestarted(reason)) listsChanged(catalogs.listed())
+  const onRestart = (): void => {
+    published?.tools.forget()
+    listsChanged(catalogs.listed())
   }
 
   /**
@@ -223,6 +224,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   /** Reads again what the server says has changed, once it has been quiet for a moment. Ends with the loss of the session. */
   const follow = (session: Core.Published): Effect.Effect<ConnectionError> =>
     Effect.gen(function* () {
+      let failures = 0
       while (true) {
         const kinds = new Set((yield* Debounce.settled(changedLists)).flat())
         // A session that drains has nothing to say of what the server offers.
@@ -232,8 +234,15 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
           const suspicion = core.report(session, error)
           if (suspicion === undefined) return Effect.fail(error)
           Queue.offerUnsafe(changedLists, listed)
-          return Effect.as(Deferred.await(suspicion.verdict), [])
+          return Effect.as(Deferred.await(suspicion.verdict), undefined)
         })
+        if (readings === undefined) {
+          // A session that is good and has no lists is not asked for them all the time.
+          yield* Effect.sleep(backoff(failures))
+          failures += 1
+          continue
+        }
+        failures = 0
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
         const changes = catalogs.note(readings, generation)
         if (Object.keys(changes).length > 0) {
@@ -256,7 +265,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         if (Option.isSome(failure)) {
           yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.value.message })
           if (failure.value._tag === "ConnectionError") core.report(session, failure.value)
-          yield* Effect.sleep(Math.min(longestTendPause, firstTendPause * 2 ** failures))
+          yield* Effect.sleep(backoff(failures))
           failures += 1
           Queue.offerUnsafe(wishes, "Wish")
           continue
@@ -292,10 +301,12 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         core.report(published, error)
       },
       isDormant: () =>
-        !options.heartbeatAsked &&
-        session.isolation === "perRequest" &&
-        session.info.era === "modern" &&
-        !Desired.isListening(published.applied),
+        // Somebody else is asking already, as soon as the server allows it.
+        published.suspicions.isOpen() ||
+        (!options.heartbeatAsked &&
+          session.isolation === "perRequest" &&
+          session.info.era === "modern" &&
+          !Desired.isListening(published.applied)),
       lookDue: (at) => {
         published.lookDue = at
       }
@@ -309,13 +320,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   return { run, watch }
 })
 
-/** In milliseconds: between attempts to be told of changes again. */
-const firstTendPause = 1_000
-const longestTendPause = 30_000
+/** In milliseconds: between attempts to read lists, or to be told of changes, on a session that is good otherwise. */
+const backoff = (failures: number): number => Math.min(30_000, 1_000 * 2 ** failures)
 
 const defaultHeartbeat = Heartbeats.make()
-
-const mayHaveRestarted = (reason: Reason): boolean =>
-  reason._tag === "NetworkFailed" ||
-  reason._tag === "TransportClosed" ||
-  (reason._tag === "ServerUnavailable" && reason.status !== 429)

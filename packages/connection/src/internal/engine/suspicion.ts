@@ -18,8 +18,21 @@ export interface Suspicion {
 export interface Suspicions {
   /** Notes what failed. While a suspicion is open, others join it. */
   readonly raise: (error: ConnectionError) => Suspicion
+  /** Whether a verdict is awaited. */
+  readonly isOpen: () => boolean
   /** Probes whenever there is a suspicion; ends with the verdict that the session is lost. */
   readonly untilLost: Effect.Effect<ConnectionError>
+}
+
+/** A suspicion that is open, and what its failures ask for. */
+interface Doubt extends Suspicion {
+  readonly clear: () => void
+  /** The server asked to be left alone until then. */
+  notBefore: number
+  /** It asked for more than may be waited for. */
+  tooLong: ConnectionError | undefined
+  /** The server that answers the probe may be another one. */
+  mayHaveRestarted: boolean
 }
 
 /** What a server may ask to be left alone before its session counts as lost: who waits then has to be told when it is back. */
@@ -33,25 +46,71 @@ const condemns = ({ reason }: ConnectionError): boolean =>
 export const isDoubtful = (session: McpSession, error: ConnectionError): boolean =>
   session.isolation === "perRequest" && !condemns(error)
 
+/** Whether the failure may be the end of the server's process, after which another one answers at the same address. */
+const mayHaveRestarted = ({ reason }: ConnectionError): boolean =>
+  reason._tag === "NetworkFailed" ||
+  reason._tag === "TransportClosed" ||
+  (reason._tag === "ServerUnavailable" && reason.status !== 429)
+
 export const make = Effect.fnUntraced(function* (
   session: McpSession,
   options: {
     readonly server: string
     /** How long the probe waits for its answer. */
     readonly within: Duration.Duration
-    readonly onCleared: (error: ConnectionError) => void
+    /** The session is good, but its server may have been restarted meanwhile. Called before anyone who waits goes on. */
+    readonly onRestart: () => void
   }
 ) {
-  const raised = yield* Queue.unbounded<{ readonly error: ConnectionError; readonly clear: () => void }>()
-  let open: Suspicion | undefined
+  const clock = yield* Clock.Clock
+  const raised = yield* Queue.unbounded<readonly [Doubt, ConnectionError]>()
+  let open: Doubt | undefined
 
-  /** The error that the session is lost with, or `undefined` when it gave a sign of life. */
-  const examine = Effect.fnUntraced(function* (error: ConnectionError): Effect.fn.Return<ConnectionError | undefined> {
-    const { retryAfter } = error
-    if (retryAfter !== undefined) {
-      if (Duration.isGreaterThan(retryAfter, longestPause)) return error
-      yield* Effect.sleep(retryAfter)
+  const doubt = (): Doubt => {
+    let cleared = false
+    const verdict = Deferred.makeUnsafe<void>()
+    return {
+      verdict,
+      isCleared: () => cleared,
+      clear: () => {
+        cleared = true
+        open = undefined
+        Deferred.doneUnsafe(verdict, Exit.void)
+      },
+      notBefore: Number.NEGATIVE_INFINITY,
+      tooLong: undefined,
+      mayHaveRestarted: false
     }
+  }
+
+  const join = (doubt: Doubt, error: ConnectionError): void => {
+    const { retryAfter } = error
+    doubt.mayHaveRestarted ||= mayHaveRestarted(error)
+    if (retryAfter === undefined) return
+    if (Duration.isGreaterThan(retryAfter, longestPause)) doubt.tooLong = error
+    else doubt.notBefore = Math.max(doubt.notBefore, clock.currentTimeMillisUnsafe() + Duration.toMillis(retryAfter))
+  }
+
+  /** The error that the session is lost with, or `undefined` when it gave a sign of life and need not be left alone. */
+  const examine = Effect.fnUntraced(function* (
+    doubt: Doubt,
+    error: ConnectionError
+  ): Effect.fn.Return<ConnectionError | undefined> {
+    while (true) {
+      // Others may join while it is slept, or while the probe is under way, and ask for more.
+      while (doubt.tooLong === undefined) {
+        const left = doubt.notBefore - (yield* Clock.currentTimeMillis)
+        if (left <= 0) break
+        yield* Effect.sleep(left)
+      }
+      if (doubt.tooLong !== undefined) return doubt.tooLong
+      const loss = yield* probe(error)
+      if (loss !== undefined) return loss
+      if (doubt.tooLong === undefined && doubt.notBefore <= (yield* Clock.currentTimeMillis)) return undefined
+    }
+  })
+
+  const probe = Effect.fnUntraced(function* (error: ConnectionError): Effect.fn.Return<ConnectionError | undefined> {
     const asked = yield* Clock.currentTimeMillis
     return yield* Effect.suspend(() => session.request(new RequestTicket("ping", undefined))).pipe(
       Effect.match({
@@ -80,31 +139,24 @@ export const make = Effect.fnUntraced(function* (
   })
 
   const suspicions: Suspicions = {
+    isOpen: () => open !== undefined,
     raise: (error) => {
-      if (open !== undefined) return open
-      let cleared = false
-      const verdict = Deferred.makeUnsafe<void>()
-      const suspicion: Suspicion = { verdict, isCleared: () => cleared }
-      open = suspicion
-      Queue.offerUnsafe(raised, {
-        error,
-        clear: () => {
-          cleared = true
-          open = undefined
-          Deferred.doneUnsafe(verdict, Exit.void)
-        }
-      })
-      return suspicion
+      const current = open ?? doubt()
+      join(current, error)
+      if (open === undefined) Queue.offerUnsafe(raised, [current, error])
+      open = current
+      return current
     },
     untilLost: Effect.gen(function* () {
       while (true) {
-        const { clear, error } = yield* Queue.take(raised)
+        const [doubt, error] = yield* Queue.take(raised)
         yield* Effect.logInfo("mcp session is suspect", { reason: error.reason._tag, error: error.message })
-        const loss = yield* examine(error)
+        const loss = yield* examine(doubt, error)
         if (loss !== undefined) return loss
-        clear()
+        // Whoever waits must not find what the server promised before.
+        if (doubt.mayHaveRestarted) options.onRestart()
+        doubt.clear()
         yield* Effect.logInfo("mcp session is good")
-        options.onCleared(error)
       }
     }).pipe(Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.interrupt : Effect.never)))
   }

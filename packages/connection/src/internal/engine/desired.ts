@@ -24,15 +24,15 @@ export interface Applied {
   readonly subscriptions: Set<string>
   /** The roots that were there when the session began, or that it was told of since. */
   roots: ReadonlyArray<Root> | undefined
-  /** What it has agreed to tell of, in the modern era. */
-  listening: string
+  /** What it was asked to tell of in the modern era, and whether it does. */
+  listening: { readonly filter: string; readonly agreed: boolean }
 }
 
 export const appliedAtStart = ({ roots }: Desired): Applied => ({
   logLevel: undefined,
   subscriptions: new Set(),
   roots,
-  listening: nothing
+  listening: silent
 })
 
 /** One message that brings a session closer, and what is known when it has arrived. */
@@ -44,7 +44,7 @@ export type Step = {
       readonly kind: "request" | "notification"
       readonly params: Readonly<Record<string, unknown>> | undefined
     }
-  | { readonly kind: "listen"; readonly filter: SubscriptionFilter }
+  | { readonly kind: "listen"; readonly filter: SubscriptionFilter; readonly refused: () => void }
 )
 
 export const rootsChanged = "notifications/roots/list_changed"
@@ -105,6 +105,7 @@ export const nextStep = (
 }
 
 const nothing = "{}"
+const silent: Applied["listening"] = { filter: nothing, agreed: true }
 
 /** All changes that a session is to tell of are one request of the modern era (MCP 2026-07-28, `subscriptions/listen`). */
 const listenStep = (
@@ -115,14 +116,17 @@ const listenStep = (
 ): Step | undefined => {
   const filter = filterOf(desired, info, listed)
   const wanted = Object.keys(filter).length === 0 ? nothing : JSON.stringify(filter)
-  return wanted === applied.listening
+  return wanted === applied.listening.filter
     ? undefined
     : {
         kind: "listen",
         method: "subscriptions/listen",
         filter,
         acknowledged: () => {
-          applied.listening = wanted
+          applied.listening = { filter: wanted, agreed: true }
+        },
+        refused: () => {
+          applied.listening = { filter: wanted, agreed: false }
         }
       }
 }
@@ -147,10 +151,10 @@ const filterOf = (
 
 /** Forgets what a session has agreed to tell of: its stream has broken. */
 export const unlisten = (applied: Applied): void => {
-  applied.listening = nothing
+  applied.listening = silent
 }
 
-export const isListening = ({ listening }: Applied): boolean => listening !== nothing
+export const isListening = ({ listening }: Applied): boolean => listening.agreed && listening.filter !== nothing
 
 /** Whether a server lets itself be subscribed to. The modern era has `subscriptions/listen` instead. */
 export const canSubscribe = ({ capabilities, era }: SessionInfo): boolean =>

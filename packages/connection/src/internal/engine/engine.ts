@@ -187,6 +187,11 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     resourceUpdates: (uri) => Stream.unwrap(updatesOf(uri))
   }
 
+  /** Whether a session ends with the first request that fails on it. */
+  const endsWithRequest = ({ session }: Core.Published): boolean => session.isolation === "shared"
+
+  const isServing = (published: Core.Published): boolean => Ref.getUnsafe(core.snapshot).published === published
+
   const closedBefore = () => new ConnectionClosed({ server: core.server, delivery: "NotSent" })
 
   /** Servers may take concurrent requests in any order: of each thing one is told at a time, so that the last wish wins. */
@@ -210,13 +215,17 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
       if (state._tag === "Closed") return Effect.fail(closedBefore())
       return published === undefined || !understood(published.session.info)
         ? Effect.void
-        : requests.request(method, params, { ...options.defaults, replay: "never" }).pipe(
-            Effect.asVoid,
-            // The session was lost under it, and the next one is restored to what is desired: nothing needs to be sent again.
-            Effect.catchTag("ConnectionUnavailable", (error) =>
-              error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+        : requests
+            .request(method, params, { ...options.defaults, replay: endsWithRequest(published) ? "never" : "safe" })
+            .pipe(
+              Effect.asVoid,
+              // The session was lost under it, and the next one is restored to what is desired: nothing needs to be sent again.
+              Effect.catchTag("ConnectionUnavailable", (error) =>
+                (endsWithRequest(published) && error.because === "NotReplayed") || !isServing(published)
+                  ? Effect.void
+                  : Effect.fail(error)
+              )
             )
-          )
     }).pipe(turn.withPermits(1))
 
   /** The same for a session of the modern era, whose subscriptions are one stream. */
@@ -224,7 +233,12 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
       ? Effect.void
       : requests
-          .onSession("subscriptions/listen", options.defaults, restoration.listen)
+          .onSession("subscriptions/listen", options.defaults, (published) =>
+            Effect.tapError(restoration.listen(published), (failure) =>
+              // If the session is good after all, it is asked again, and whoever reads hears that something may have been missed.
+              failure._tag === "ConnectionError" ? Effect.sync(() => published.wish("Gap")) : Effect.void
+            )
+          )
           .pipe(
             Effect.catchTag("ConnectionUnavailable", (error) =>
               error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
@@ -257,9 +271,10 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         })
     ).pipe(
       Effect.flatMap((readers) =>
-        readers === 1
-          ? Effect.andThen(tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)), listenAnew)
-          : Effect.void
+        Effect.andThen(
+          readers === 1 ? tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)) : Effect.void,
+          listenAnew
+        )
       ),
       // What the server will not have is not desired, and needs no end.
       Effect.tapError((error) =>

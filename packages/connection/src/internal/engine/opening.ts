@@ -84,7 +84,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   const applied = restoration.appliedAtStart()
   const generation = previous + 1
   const changedLists = yield* Queue.unbounded<ReadonlyArray<Catalog.Kind>>()
-  const wishes = yield* Queue.unbounded<"Wish" | "Gap">()
+  const wishes = yield* Queue.unbounded<Core.Wish>()
   const clock = yield* Clock.Clock
   let lastActivity = Number.NEGATIVE_INFINITY
   let stderrTail: () => string | undefined = () => undefined
@@ -113,11 +113,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     onSuspect: (error) => {
       if (published !== undefined && Ref.getUnsafe(core.snapshot).published === published) core.report(published, error)
     },
-    onGap: () => {
-      if (published === undefined) return
-      Desired.unlisten(published.applied)
-      Queue.offerUnsafe(wishes, "Gap")
-    }
+    onGap: () => Queue.offerUnsafe(wishes, "Gap")
   }
 
   const run: Effect.Effect<Core.Published, ConnectionError, R | Scope.Scope> = Effect.gen(function* () {
@@ -133,7 +129,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     })
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
       suspicions,
-      wish: () => Queue.offerUnsafe(wishes, "Wish")
+      wish: (what) => Queue.offerUnsafe(wishes, what)
     })
     published = candidate
     let gone = false
@@ -229,6 +225,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         const kinds = new Set((yield* Debounce.settled(changedLists)).flat())
         // A session that drains has nothing to say of what the server offers.
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        yield* session.suspicions.settled
         const listed = catalogs.listed().filter((kind) => kinds.has(kind))
         const readings = yield* Effect.catch(restoration.relist(session, listed), (error) => {
           const suspicion = core.report(session, error)
@@ -259,18 +256,30 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     Effect.gen(function* () {
       let failures = 0
       let gap = false
+      let agreedAt = Number.NEGATIVE_INFINITY
       while (true) {
-        gap = (yield* Queue.take(wishes)) === "Gap" || gap
+        const wish = yield* Queue.take(wishes)
+        // A session that drains has been replaced by one that tells.
+        if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        if (wish === "Gap") {
+          gap = true
+          Desired.unlisten(session.applied)
+          // Streams that break as soon as they are open, as behind a proxy that allows none, are not opened all the time.
+          const now = yield* Clock.currentTimeMillis
+          failures = now - agreedAt < provenStream ? failures + 1 : 0
+          if (failures > 1) yield* Effect.sleep(backoff(failures - 2))
+        }
+        yield* session.suspicions.settled
         const failure = yield* Effect.flip(restoration.listen(session)).pipe(Effect.option)
         if (Option.isSome(failure)) {
           yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.value.message })
           if (failure.value._tag === "ConnectionError") core.report(session, failure.value)
           yield* Effect.sleep(backoff(failures))
           failures += 1
-          Queue.offerUnsafe(wishes, "Wish")
+          Queue.offerUnsafe(wishes, "More")
           continue
         }
-        failures = 0
+        agreedAt = yield* Clock.currentTimeMillis
         if (!gap) continue
         gap = false
         yield* core.emit((at) => ConnectionEvent.NotificationsMissed({ at, generation }))
@@ -319,6 +328,9 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
 
   return { run, watch }
 })
+
+/** In milliseconds: how long a stream of notifications has to live for its end to be no surprise. */
+const provenStream = 10_000
 
 /** In milliseconds: between attempts to read lists, or to be told of changes, on a session that is good otherwise. */
 const backoff = (failures: number): number => Math.min(30_000, 1_000 * 2 ** failures)

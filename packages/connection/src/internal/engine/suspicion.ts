@@ -20,6 +20,8 @@ export interface Suspicions {
   readonly raise: (error: ConnectionError) => Suspicion
   /** Whether a verdict is awaited. */
   readonly isOpen: () => boolean
+  /** Waits for the verdict, if one is awaited. */
+  readonly settled: Effect.Effect<void>
   /** Probes whenever there is a suspicion; ends with the verdict that the session is lost. */
   readonly untilLost: Effect.Effect<ConnectionError>
 }
@@ -140,6 +142,7 @@ export const make = Effect.fnUntraced(function* (
 
   const suspicions: Suspicions = {
     isOpen: () => open !== undefined,
+    settled: Effect.suspend(() => (open === undefined ? Effect.void : Deferred.await(open.verdict))),
     raise: (error) => {
       const current = open ?? doubt()
       join(current, error)

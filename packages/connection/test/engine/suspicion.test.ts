@@ -20,7 +20,9 @@ import { ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
 import { advance, type Call, exited, failure, type Script, settle, Simulation, tool } from "../support/simulation.ts"
 
-const reset = failure(new Reasons.NetworkFailed({ code: "ECONNRESET", description: "socket hang up", phase: "exchange" }))
+const reset = failure(
+  new Reasons.NetworkFailed({ code: "ECONNRESET", description: "socket hang up", phase: "exchange" })
+)
 const refusedConnection = failure(
   new Reasons.NetworkFailed({ code: "ECONNREFUSED", description: "connection refused", phase: "connect" })
 )
@@ -110,20 +112,22 @@ describe("one request that fails", () => {
   )
 
   for (const [name, error] of Object.entries({ reset, cut, "502": badGateway })) {
-    it.effect(`with Unknown delivery (${name}): the session is probed, the tool asked for, and the read sent again`, () =>
-      Effect.gen(function* () {
-        const simulation = http({ handle: failing(isCall, error) })
-        const connection = yield* connect(simulation)
-        const events = yield* collect(connection)
-        assert.deepStrictEqual(yield* connection.callTool({ name: "read" }), text("read on 1"))
-        assert.deepStrictEqual(wire(simulation), ["1 read", "1 ping", "1 tools/list", "1 read"])
-        yield* settle
-        assert.deepStrictEqual(simulation.log, ["open 1"])
-        assert.deepStrictEqual(
-          events.filter((event) => event._tag === "RequestReplayed").map(({ at: _, ...event }) => ({ ...event })),
-          [{ _tag: "RequestReplayed", method: "tools/call", tool: "read", from: 1, to: 1, delivery: "Unknown" }]
-        )
-      })
+    it.effect(
+      `with Unknown delivery (${name}): the session is probed, the tool asked for, and the read sent again`,
+      () =>
+        Effect.gen(function* () {
+          const simulation = http({ handle: failing(isCall, error) })
+          const connection = yield* connect(simulation)
+          const events = yield* collect(connection)
+          assert.deepStrictEqual(yield* connection.callTool({ name: "read" }), text("read on 1"))
+          assert.deepStrictEqual(wire(simulation), ["1 read", "1 ping", "1 tools/list", "1 read"])
+          yield* settle
+          assert.deepStrictEqual(simulation.log, ["open 1"])
+          assert.deepStrictEqual(
+            events.filter((event) => event._tag === "RequestReplayed").map(({ at: _, ...event }) => ({ ...event })),
+            [{ _tag: "RequestReplayed", method: "tools/call", tool: "read", from: 1, to: 1, delivery: "Unknown" }]
+          )
+        })
     )
 
     it.effect(`with Unknown delivery (${name}): a call with an effect is not sent again: OutcomeUnknown`, () =>
@@ -266,7 +270,12 @@ describe("the probe", () => {
         handle: (call) =>
           isPing(call)
             ? Effect.fail(
-                new ServerRejected({ server: "simulated", method: "ping", code: -32_601, description: "no such method" })
+                new ServerRejected({
+                  server: "simulated",
+                  method: "ping",
+                  code: -32_601,
+                  description: "no such method"
+                })
               )
             : failOnce(call)
       })
@@ -535,9 +544,7 @@ describe("a request that was refused", () => {
       let n = 0
       const simulation = http({
         handle: (call) =>
-          Effect.suspend(() =>
-            isCall(call) && (n += 1) <= 2 ? Effect.fail(n === 1 ? busy(5) : busy(10)) : call.run
-          )
+          Effect.suspend(() => (isCall(call) && (n += 1) <= 2 ? Effect.fail(n === 1 ? busy(5) : busy(10)) : call.run))
       })
       const connection = yield* connect(simulation)
       const first = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
@@ -1215,23 +1222,25 @@ describe("other signs of trouble", () => {
     })
   )
 
-  it.effect("refresh during a suspicion: who waits goes on with the new session, and the old one's verdict is nothing", () =>
-    Effect.gen(function* () {
-      const simulation = http({
-        handle: (call) => (call.generation > 1 ? call.run : isPing(call) ? Effect.never : Effect.fail(cut))
+  it.effect(
+    "refresh during a suspicion: who waits goes on with the new session, and the old one's verdict is nothing",
+    () =>
+      Effect.gen(function* () {
+        const simulation = http({
+          handle: (call) => (call.generation > 1 ? call.run : isPing(call) ? Effect.never : Effect.fail(cut))
+        })
+        const connection = yield* connect(simulation)
+        const events = yield* collect(connection)
+        const list = yield* Effect.forkChild(connection.listTools())
+        yield* advance("1 second")
+        assert.deepInclude(yield* connection.refresh, { _tag: "Ready", generation: 2 })
+        yield* settle
+        assert.lengthOf(yield* Fiber.join(list), 2)
+        yield* advance("5 minutes")
+        assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
+        assert.notInclude(tagsOf(events), "SessionLost")
+        assert.strictEqual(simulation.live, 1)
       })
-      const connection = yield* connect(simulation)
-      const events = yield* collect(connection)
-      const list = yield* Effect.forkChild(connection.listTools())
-      yield* advance("1 second")
-      assert.deepInclude(yield* connection.refresh, { _tag: "Ready", generation: 2 })
-      yield* settle
-      assert.lengthOf(yield* Fiber.join(list), 2)
-      yield* advance("5 minutes")
-      assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
-      assert.notInclude(tagsOf(events), "SessionLost")
-      assert.strictEqual(simulation.live, 1)
-    })
   )
 
   it.effect("the session is lost while refresh opens its successor: nobody is asked twice", () =>
@@ -1290,7 +1299,10 @@ describe("other signs of trouble", () => {
 
   it.effect("over a shared channel one failed request is still the loss of the session", () =>
     Effect.gen(function* () {
-      const simulation = http({ isolation: "shared", handle: (call) => (call.generation === 1 ? Effect.fail(cut) : call.run) })
+      const simulation = http({
+        isolation: "shared",
+        handle: (call) => (call.generation === 1 ? Effect.fail(cut) : call.run)
+      })
       const connection = yield* connect(simulation)
       const list = yield* Effect.forkChild(connection.listTools())
       yield* advance("1 second")

@@ -46,7 +46,11 @@ export interface Published {
   loss: ConnectionError | undefined
 }
 
-export type Wish = "More" | "Gap"
+/**
+ * Why a session is to be asked to tell of changes: more or less is desired (`More`), a reader could not be subscribed at once
+ * (`Late`), or the stream has broken (`Gap`). After the last two something may have been missed.
+ */
+export type Wish = "More" | "Late" | "Gap"
 
 /** State and session, swapped in one write: nobody sees one without the other. */
 export interface Snapshot {

@@ -229,22 +229,23 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     }).pipe(turn.withPermits(1))
 
   /** The same for a session of the modern era, whose subscriptions are one stream. */
-  const listenAnew: Effect.Effect<void, RequestError> = Effect.suspend(() =>
-    Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
-      ? Effect.void
-      : requests
-          .onSession("subscriptions/listen", options.defaults, (published) =>
-            Effect.tapError(restoration.listen(published), (failure) =>
-              // If the session is good after all, it is asked again, and whoever reads hears that something may have been missed.
-              failure._tag === "ConnectionError" ? Effect.sync(() => published.wish("Gap")) : Effect.void
+  const listenAnew = (late: Core.Wish): Effect.Effect<void, RequestError> =>
+    Effect.suspend(() =>
+      Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
+        ? Effect.void
+        : requests
+            .onSession("subscriptions/listen", options.defaults, (published) =>
+              Effect.tapError(restoration.listen(published), (failure) =>
+                // If the session is good after all, it is asked again.
+                failure._tag === "ConnectionError" ? Effect.sync(() => published.wish(late)) : Effect.void
+              )
             )
-          )
-          .pipe(
-            Effect.catchTag("ConnectionUnavailable", (error) =>
-              error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+            .pipe(
+              Effect.catchTag("ConnectionUnavailable", (error) =>
+                error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+              )
             )
-          )
-  )
+    )
 
   /** One subscription of the server for all readers of a resource. */
   const subscribed = (uri: string): Effect.Effect<void, RequestError, Scope.Scope> =>
@@ -266,14 +267,14 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
           // In the background: whoever stops reading need not wait for the server to agree.
           return Effect.andThen(
             tell("resources/unsubscribe", { uri }, Desired.canSubscribe, turnOf(uri)),
-            listenAnew
+            listenAnew("More")
           ).pipe(Effect.ignore, Effect.forkDetach({ startImmediately: true }))
         })
     ).pipe(
       Effect.flatMap((readers) =>
         Effect.andThen(
           readers === 1 ? tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)) : Effect.void,
-          listenAnew
+          listenAnew("Late")
         )
       ),
       // What the server will not have is not desired, and needs no end.

@@ -261,16 +261,17 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         const wish = yield* Queue.take(wishes)
         // A session that drains has been replaced by one that tells.
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        gap ||= wish !== "More"
         if (wish === "Gap") {
-          gap = true
-          Desired.unlisten(session.applied)
           // Streams that break as soon as they are open, as behind a proxy that allows none, are not opened all the time.
           const now = yield* Clock.currentTimeMillis
           failures = now - agreedAt < provenStream ? failures + 1 : 0
           if (failures > 1) yield* Effect.sleep(backoff(failures - 2))
         }
         yield* session.suspicions.settled
-        const failure = yield* Effect.flip(restoration.listen(session)).pipe(Effect.option)
+        const failure = yield* Effect.flip(restoration.listen(session, wish === "Gap" ? "anew" : undefined)).pipe(
+          Effect.option
+        )
         if (Option.isSome(failure)) {
           yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.value.message })
           if (failure.value._tag === "ConnectionError") core.report(session, failure.value)

@@ -30,8 +30,11 @@ export interface Restoration<R> {
   /** Sends what is still missing, when something desired has changed meanwhile. */
   readonly settle: (published: Core.Published) => Effect.Effect<void, ConnectionError>
   readonly isSettled: (published: Core.Published) => boolean
-  /** Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet. */
-  readonly listen: (published: Core.Published) => Effect.Effect<void, SessionFailure>
+  /**
+   * Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet; with `anew` also
+   * if it did until now.
+   */
+  readonly listen: (published: Core.Published, anew?: "anew") => Effect.Effect<void, SessionFailure>
   /** Reads lists anew; one that cannot be read is left out. */
   readonly relist: (
     published: Core.Published,
@@ -73,9 +76,10 @@ export const make = <R>(
       })
     )
 
-  const listen: Restoration<R>["listen"] = (published) =>
+  const listen: Restoration<R>["listen"] = (published, anew) =>
     Effect.suspend(() => {
       const { applied, session } = published
+      if (anew === "anew") Desired.unlisten(applied)
       const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
       if (next?.kind !== "listen") return Effect.void
       const { acknowledged, filter, method, refused } = next
@@ -91,7 +95,8 @@ export const make = <R>(
         Effect.map(acknowledged),
         Effect.catch((failure) => {
           // Not every server that has lists tells of their changes; who reads a resource has to know.
-          if (failure._tag !== "ServerRejected" || filter.resourceSubscriptions !== undefined) return Effect.fail(failure)
+          if (failure._tag !== "ServerRejected" || filter.resourceSubscriptions !== undefined)
+            return Effect.fail(failure)
           refused()
           return Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
         })

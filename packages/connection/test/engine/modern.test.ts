@@ -878,10 +878,13 @@ describe("rule 5, modern: a session tells of what is desired", () => {
           streams.set(session.host, history)
           history.push({ at: clock.currentTimeMillisUnsafe(), filter })
         }
+        /** What each session was asked for. */
+        const asks: Array<{ at: number; host: SimulatedSession["host"]; filter: SubscriptionFilter }> = []
         let n = 0
         const simulation = modern({
-          listen: ({ filter }, session) =>
+          listen: ({ at, filter }, session) =>
             Effect.gen(function* () {
+              asks.push({ at, host: session.host, filter })
               const i = n++
               const end = ends[i] ?? "ok"
               if (end === "fail") return yield* Effect.fail(unavailable)
@@ -972,9 +975,8 @@ describe("rule 5, modern: a session tells of what is desired", () => {
           if (event._tag !== "SessionReady") continue
           const before = wishes.findLastIndex(({ at }) => at < event.at)
           const wished = wishes.filter((wish, i) => i === before || wish.at === event.at).map(({ filter }) => filter)
-          const asked = simulation.listened.findLast(
-            ({ at, generation }) => generation === event.generation && at <= event.at
-          )
+          const session = simulation.sessions.findLast(({ generation }) => generation === event.generation)
+          const asked = asks.findLast(({ at, host }) => host === session?.host && at <= event.at)
           assert.include(wished, text(asked?.filter), `session ${event.generation} at ${event.at}: ${told}`)
         }
         assert.isAtMost(

@@ -123,10 +123,9 @@ describe("one request that fails", () => {
           assert.deepStrictEqual(wire(simulation), ["1 read", "1 ping", "1 tools/list", "1 read"])
           yield* settle
           assert.deepStrictEqual(simulation.log, ["open 1"])
-          assert.deepStrictEqual(
-            events.filter((event) => event._tag === "RequestReplayed").map(({ at: _, ...event }) => ({ ...event })),
-            [{ _tag: "RequestReplayed", method: "tools/call", tool: "read", from: 1, to: 1, delivery: "Unknown" }]
-          )
+          const replays = events.filter((event) => event._tag === "RequestReplayed")
+          assert.lengthOf(replays, 1)
+          assert.deepInclude(replays[0], { method: "tools/call", tool: "read", from: 1, to: 1, delivery: "Unknown" })
         })
     )
 

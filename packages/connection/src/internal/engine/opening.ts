@@ -269,7 +269,9 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
           if (failures > 1) yield* Effect.sleep(backoff(failures - 2))
         }
         yield* session.suspicions.settled
-        const failure = yield* Effect.flip(restoration.listen(session, wish === "Gap" ? "anew" : undefined)).pipe(
+        const failure = yield* restoration.listen(session, wish === "Gap" ? "anew" : undefined).pipe(
+          Effect.catchDefect((defect) => Effect.fail(core.defect("transport", Cause.die(defect)))),
+          Effect.flip,
           Effect.option
         )
         if (Option.isSome(failure)) {

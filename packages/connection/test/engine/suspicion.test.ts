@@ -561,6 +561,27 @@ describe("a request that was refused", () => {
     })
   )
 
+  it.effect("that joins while the probe is under way is not sent again before its Retry-After has passed", () =>
+    Effect.gen(function* () {
+      const failOnce = failing((call) => call.ticket.method === "prompts/list", cut)
+      const refuseOnce = failing(isCall, busy(10))
+      const simulation = http({
+        handle: (call) =>
+          isPing(call) ? Effect.delay(call.run, "2 seconds") : isCall(call) ? refuseOnce(call) : failOnce(call)
+      })
+      const connection = yield* connect(simulation)
+      yield* Effect.forkScoped(Effect.ignore(connection.request("prompts/list")))
+      yield* advance("1 second")
+      const pay = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
+      yield* advance("9999 millis")
+      assert.deepStrictEqual(timed(simulation), ["0 prompts/list", "0 ping", "1000 pay"])
+      yield* advance("1 millis")
+      yield* advance("2 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(pay), text("pay on 1"))
+      assert.deepStrictEqual(simulation.log, ["open 1"])
+    })
+  )
+
   it.effect("a probe that is refused with Retry-After: the session is lost, and the reconnect waits for it", () =>
     Effect.gen(function* () {
       const simulation = http({
@@ -1118,19 +1139,19 @@ describe("other signs of trouble", () => {
     })
   )
 
-  it.effect("onSuspect while the session is being restored is not lost, and publishes nothing early", () =>
+  it.effect("onSuspect while the session is being restored publishes nothing early, and loses nothing later", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = http({ handle: (call) => (call.generation === 1 ? Effect.fail(badGateway) : call.run) })
-      const connection = yield* connect(simulation, {
-        onSession: (_, { generation }) => (generation === 1 ? Deferred.await(hold) : Effect.void)
-      })
+      const simulation = http()
+      const connection = yield* connect(simulation, { onSession: () => Deferred.await(hold) })
       yield* simulation.current.suspect(cut)
-      yield* settle
-      for (const sent of simulation.sent) assert.strictEqual(sent.state?._tag, "Ready", `${sent.method} before Ready`)
+      yield* advance("1 second")
+      assert.deepStrictEqual(simulation.sent, [])
+      assert.strictEqual((yield* connection.state)._tag, "Connecting")
       yield* Deferred.succeed(hold, undefined)
-      yield* advance("3 seconds")
-      assert.strictEqual((yield* connection.state)._tag, "Ready")
+      yield* advance("10 seconds")
+      assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 1 })
+      assert.deepStrictEqual(simulation.log, ["open 1"])
     })
   )
 

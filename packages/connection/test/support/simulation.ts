@@ -1,5 +1,5 @@
 /** A server, its transport and its sessions, in memory: the test writes the script, and reads what happened. */
-import type { ServerCapabilities, Tool } from "@modelcontextprotocol/client"
+import type { ProtocolEra, ServerCapabilities, SubscriptionFilter, Tool } from "@modelcontextprotocol/client"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -9,6 +9,7 @@ import { TestClock } from "effect/testing"
 import { ConnectionError, ProcessExited, type Reason, TransportClosed } from "../../src/ConnectionError.ts"
 import type { ConnectionState } from "../../src/ConnectionState.ts"
 import type {
+  Isolation,
   McpSession,
   RequestTicket,
   ResultOf,
@@ -34,6 +35,11 @@ export interface Script {
   tools: (generation: number) => ReadonlyArray<Tool>
   /** What the server says it can do. */
   capabilities: ServerCapabilities
+  /** What the failure of one request says of its session. */
+  isolation: Isolation
+  era: ProtocolEra
+  /** What the server does when it is asked to tell of changes (modern era). */
+  listen: (listened: Listened, session: SimulatedSession) => Effect.Effect<void, SessionFailure>
 }
 
 /** One request, as a session sees it. */
@@ -58,6 +64,14 @@ export interface Sent {
   readonly params: unknown
 }
 
+/** One time that a session was asked for notifications of changes. `state` is as in {@link Sent}. */
+export interface Listened {
+  readonly generation: number
+  readonly at: number
+  readonly state: ConnectionState | undefined
+  readonly filter: SubscriptionFilter
+}
+
 export interface SimulatedSession extends McpSession {
   readonly generation: number
   /** The session is lost: what is pending fails with `error`. */
@@ -68,6 +82,10 @@ export interface SimulatedSession extends McpSession {
   readonly tell: (notification: ServerNotification) => Effect.Effect<void>
   /** What the client side offers in this session. */
   readonly host: SessionHost
+  /** The transport tells that notifications may have been lost. */
+  readonly gap: Effect.Effect<void>
+  /** The transport tells of a failure that is no request's own. */
+  readonly suspect: (error: ConnectionError) => Effect.Effect<void>
 }
 
 export class Simulation {
@@ -78,6 +96,8 @@ export class Simulation {
   readonly sent: Array<Sent> = []
   /** The notifications of the client, as `<generation> <method>`. */
   readonly notified: Array<string> = []
+  /** What was asked for with `listen`, in the modern era. */
+  readonly listened: Array<Listened> = []
   /** The requests that were interrupted, as `<generation> <method>`. */
   readonly cancelled: Array<string> = []
   /** The ledger: the name of each tool that ran, or its `key` argument where it has one. */
@@ -101,6 +121,9 @@ export class Simulation {
       lost: (session) => session.lost,
       tools: () => [],
       capabilities: { tools: {}, logging: {}, resources: { subscribe: true } },
+      isolation: "shared",
+      era: "legacy",
+      listen: () => Effect.void,
       ...script
     }
   }
@@ -167,7 +190,7 @@ export class Simulation {
   })
 
   private session(
-    { generation, host }: OpenContext,
+    { generation, host, onGap, onSuspect }: OpenContext,
     clock: Clock.Clock,
     ended: Deferred.Deferred<ConnectionError>
   ): SimulatedSession {
@@ -215,8 +238,8 @@ export class Simulation {
     const session: SimulatedSession = {
       generation,
       info: {
-        era: "legacy",
-        protocolVersion: "2025-11-25",
+        era: this.script.era,
+        protocolVersion: this.script.era === "legacy" ? "2025-11-25" : "2026-07-28",
         name: "simulated",
         version: `${generation}.0.0`,
         capabilities: this.script.capabilities
@@ -233,8 +256,17 @@ export class Simulation {
         // The script answers any method; only the test knows that the result fits.
         request(ticket) as Effect.Effect<ResultOf<Method>, SessionFailure>,
       lost: Deferred.await(ended),
-      isolation: "shared",
-      listen: () => Effect.void,
+      isolation: this.script.isolation,
+      listen: (filter) =>
+        Effect.flatMap(this.state ?? Effect.succeed(undefined), (state) => {
+          const gone = Effect.flatMap(Deferred.await(ended), (error) => Effect.fail(error))
+          if (Deferred.isDoneUnsafe(ended)) return gone
+          const listened: Listened = { generation, at: clock.currentTimeMillisUnsafe(), state, filter }
+          this.listened.push(listened)
+          return Effect.raceFirst(gone, this.script.listen(listened, session))
+        }),
+      gap: Effect.sync(() => onGap()),
+      suspect: (error) => Effect.sync(() => onSuspect(error)),
       lastActivity: () => lastActivity,
       inFlight: () => inFlight,
       lose: (error = exited) => Effect.asVoid(Deferred.succeed(ended, error)),

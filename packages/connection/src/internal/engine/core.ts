@@ -32,8 +32,10 @@ export interface Published {
   readonly versions: Catalogs.Versions
   /** What is doubtful about it. */
   readonly suspicions: Suspicion.Suspicions
-  /** Tells that something more is desired of it than it knows, or that it has forgotten something. */
-  readonly wish: () => void
+  /** Tells that something more is desired of it than it knows, or that it may not have told of something. */
+  readonly wish: (what: Wish) => void
+  /** Held by whoever asks it to tell of changes: of two who ask at once, the older wish could win. */
+  readonly listenTurn: Semaphore.Semaphore
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
   /** When the clock is looked at next: a session can be lost as the machine wakes, before anyone did. */
@@ -43,6 +45,12 @@ export interface Published {
   /** Why it was lost, once it is: what its requests failed with is often only the consequence. */
   loss: ConnectionError | undefined
 }
+
+/**
+ * Why a session is to be asked to tell of changes: more or less is desired (`More`), a reader could not be subscribed at once
+ * (`Late`), or the stream has broken (`Gap`). After the last two something may have been missed.
+ */
+export type Wish = "More" | "Late" | "Gap"
 
 /** State and session, swapped in one write: nobody sees one without the other. */
 export interface Snapshot {
@@ -211,6 +219,7 @@ export const makePublished = (
   tools: ToolCatalog.make(),
   applied,
   versions: Catalogs.noVersions(),
+  listenTurn: Semaphore.makeUnsafe(1),
   refreshPhase: 0,
   jumped: false,
   lookDue: Number.POSITIVE_INFINITY,

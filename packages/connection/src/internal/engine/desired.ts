@@ -26,8 +26,8 @@ export interface Applied {
   readonly doubtful: Set<string>
   /** The roots that were there when the session began, or that it was told of since. */
   roots: ReadonlyArray<Root> | undefined
-  /** What it has agreed to tell of, in the modern era. */
-  listening: SubscriptionFilter
+  /** What it was asked to tell of in the modern era, and whether it does. */
+  listening: { readonly filter: SubscriptionFilter; readonly agreed: boolean }
 }
 
 export const appliedAtStart = ({ roots }: Desired): Applied => ({
@@ -35,7 +35,7 @@ export const appliedAtStart = ({ roots }: Desired): Applied => ({
   subscriptions: new Set(),
   doubtful: new Set(),
   roots,
-  listening: nothing
+  listening: silent
 })
 
 /** One message that brings a session closer, and what is known when it has arrived. */
@@ -47,7 +47,7 @@ export type Step = {
       readonly kind: "request" | "notification"
       readonly params: Readonly<Record<string, unknown>> | undefined
     }
-  | { readonly kind: "listen"; readonly filter: SubscriptionFilter }
+  | { readonly kind: "listen"; readonly filter: SubscriptionFilter; readonly refused: () => void }
 )
 
 export const rootsChanged = "notifications/roots/list_changed"
@@ -120,6 +120,7 @@ export const newlyTold = (filter: SubscriptionFilter, before: SubscriptionFilter
     ? (["resources", "resourceTemplates"] as const)
     : [])
 ]
+const silent: Applied["listening"] = { filter: nothing, agreed: true }
 
 /** All changes that a session is to tell of are one request of the modern era (MCP 2026-07-28, `subscriptions/listen`). */
 const listenStep = (
@@ -129,14 +130,17 @@ const listenStep = (
   listed: ReadonlyArray<Catalog.Kind>
 ): Step | undefined => {
   const filter = filterOf(desired, info, listed)
-  return isSame(filter, applied.listening)
+  return isSame(filter, applied.listening.filter)
     ? undefined
     : {
         kind: "listen",
         method: "subscriptions/listen",
         filter,
         acknowledged: () => {
-          applied.listening = filter
+          applied.listening = { filter, agreed: true }
+        },
+        refused: () => {
+          applied.listening = { filter, agreed: false }
         }
       }
 }
@@ -161,10 +165,10 @@ const filterOf = (
 
 /** Forgets what a session has agreed to tell of: its stream has broken. */
 export const unlisten = (applied: Applied): void => {
-  applied.listening = nothing
+  applied.listening = silent
 }
 
-export const isListening = ({ listening }: Applied): boolean => !isSame(listening, nothing)
+export const isListening = ({ listening }: Applied): boolean => listening.agreed && !isSame(listening.filter, nothing)
 
 /** Whether a server lets itself be subscribed to. The modern era has `subscriptions/listen` instead. */
 export const canSubscribe = ({ capabilities, era }: SessionInfo): boolean =>

@@ -253,22 +253,23 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     )
 
   /** The same for a session of the modern era, whose subscriptions are one stream. */
-  const listenAnew: Effect.Effect<void, RequestError> = Effect.suspend(() =>
-    Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
-      ? Effect.void
-      : requests
-          .onSession("subscriptions/listen", options.defaults, (published) =>
-            Effect.asVoid(restoration.listen(published))
-          )
-          .pipe(
-            // It is asked again for as long as the session lives, and the next one is restored to what is desired.
-            Effect.catchTag("ConnectionUnavailable", (error) => {
-              if (error.because !== "NotReplayed") return Effect.fail(error)
-              Ref.getUnsafe(core.snapshot).published?.wish()
-              return Effect.void
-            })
-          )
-  )
+  const listenAnew = (late: Core.Wish): Effect.Effect<void, RequestError> =>
+    Effect.suspend(() =>
+      Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
+        ? Effect.void
+        : requests
+            .onSession("subscriptions/listen", options.defaults, (published) =>
+              Effect.tapError(Effect.asVoid(restoration.listen(published)), (failure) =>
+                // It is asked again for as long as the session lives, and the next one is restored to what is desired.
+                failure._tag === "ConnectionError" ? Effect.sync(() => published.wish(late)) : Effect.void
+              )
+            )
+            .pipe(
+              Effect.catchTag("ConnectionUnavailable", (error) =>
+                error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+              )
+            )
+    )
 
   /** One subscription of the server for all readers of a resource. */
   const subscribed = (uri: string): Effect.Effect<void, RequestError, Scope.Scope> =>
@@ -285,12 +286,12 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
           }
           desired.subscriptions.delete(uri)
           // In the background: whoever stops reading need not wait for the server to agree.
-          return Effect.andThen(unsubscribe(uri), listenAnew).pipe(
+          return Effect.andThen(unsubscribe(uri), listenAnew("More")).pipe(
             Effect.ignore,
             Effect.forkDetach({ startImmediately: true })
           )
         })
-    ).pipe(Effect.andThen(subscribe(uri)), Effect.andThen(listenAnew))
+    ).pipe(Effect.andThen(subscribe(uri)), Effect.andThen(listenAnew("Late")))
 
   const updatesOf = Effect.fnUntraced(function* (
     uri: string

@@ -11,7 +11,7 @@ import * as Ref from "effect/Ref"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Catalog from "../../Catalog.ts"
-import { type ConnectionError, type Reason, StartupTimeout } from "../../ConnectionError.ts"
+import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as Heartbeats from "../../Heartbeat.ts"
 import type { SessionHost } from "../../McpSession.ts"
@@ -85,7 +85,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   const applied = restoration.appliedAtStart()
   const generation = previous + 1
   const changedLists = yield* Queue.unbounded<ReadonlyArray<Catalog.Kind>>()
-  const wishes = yield* Queue.unbounded<"Wish" | "Gap">()
+  const wishes = yield* Queue.unbounded<Core.Wish>()
   const clock = yield* Clock.Clock
   let lastActivity = Number.NEGATIVE_INFINITY
   let stderrTail: () => string | undefined = () => undefined
@@ -114,11 +114,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     onSuspect: (error) => {
       if (published !== undefined && Ref.getUnsafe(core.snapshot).published === published) core.report(published, error)
     },
-    onGap: () => {
-      if (published === undefined) return
-      Desired.unlisten(published.applied)
-      Queue.offerUnsafe(wishes, "Gap")
-    }
+    onGap: () => Queue.offerUnsafe(wishes, "Gap")
   }
 
   const run: Effect.Effect<Core.Published, ConnectionError, R | Scope.Scope> = Effect.gen(function* () {
@@ -130,11 +126,11 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     const suspicions = yield* Suspicion.make(session, {
       server: core.server,
       within: (heartbeat ?? defaultHeartbeat).timeout,
-      onCleared
+      onRestart
     })
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
       suspicions,
-      wish: () => Queue.offerUnsafe(wishes, "Wish")
+      wish: (what) => Queue.offerUnsafe(wishes, what)
     })
     published = candidate
     let gone = false
@@ -154,8 +150,9 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   }).pipe(Effect.annotateLogs({ generation }))
 
   /** The server that answers may be another one behind the same address: what it offers is read again. */
-  const onCleared = ({ reason }: ConnectionError): void => {
-    if (mayHaveRestarted(reason)) listsChanged(catalogs.listed())
+  const onRestart = (): void => {
+    published?.tools.forget()
+    listsChanged(catalogs.listed())
   }
 
   /**
@@ -224,17 +221,26 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   /** Reads again what the server says has changed, once it has been quiet for a moment. Ends with the loss of the session. */
   const follow = (session: Core.Published): Effect.Effect<ConnectionError> =>
     Effect.gen(function* () {
+      let failures = 0
       while (true) {
         const kinds = new Set((yield* Debounce.settled(changedLists)).flat())
         // A session that drains has nothing to say of what the server offers.
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        yield* session.suspicions.settled
         const listed = catalogs.listed().filter((kind) => kinds.has(kind))
         const readings = yield* Effect.catch(restoration.relist(session, listed), (error) => {
           const suspicion = core.report(session, error)
           if (suspicion === undefined) return Effect.fail(error)
           Queue.offerUnsafe(changedLists, listed)
-          return Effect.as(Deferred.await(suspicion.verdict), [])
+          return Effect.as(Deferred.await(suspicion.verdict), undefined)
         })
+        if (readings === undefined) {
+          // A session that is good and has no lists is not asked for them all the time.
+          yield* Effect.sleep(backoff(failures))
+          failures += 1
+          continue
+        }
+        failures = 0
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
         const changes = catalogs.note(readings, generation)
         if (Object.keys(changes).length > 0) {
@@ -251,21 +257,35 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     Effect.gen(function* () {
       let failures = 0
       let gap = false
+      let agreedAt = Number.NEGATIVE_INFINITY
       while (true) {
-        gap = (yield* Queue.take(wishes)) === "Gap" || gap
-        const told = yield* Effect.result(restoration.listen(session))
+        const wish = yield* Queue.take(wishes)
+        // A session that drains has been replaced by one that tells.
+        if (Ref.getUnsafe(core.snapshot).published !== session) continue
+        gap ||= wish !== "More"
+        if (wish === "Gap") {
+          // Streams that break as soon as they are open, as behind a proxy that allows none, are not opened all the time.
+          const now = yield* Clock.currentTimeMillis
+          failures = now - agreedAt < provenStream ? failures + 1 : 0
+          if (failures > 1) yield* Effect.sleep(backoff(failures - 2))
+        }
+        yield* session.suspicions.settled
+        const told = yield* restoration.listen(session, wish === "Gap" ? "anew" : undefined).pipe(
+          Effect.catchDefect((defect) => Effect.fail(core.defect("transport", Cause.die(defect)))),
+          Effect.result
+        )
         if (Result.isFailure(told)) {
           const { failure } = told
           yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.message })
           if (failure._tag === "ConnectionError") core.report(session, failure)
-          yield* Effect.sleep(Math.min(longestTendPause, firstTendPause * 2 ** failures))
+          yield* Effect.sleep(backoff(failures))
           failures += 1
-          Queue.offerUnsafe(wishes, "Wish")
+          Queue.offerUnsafe(wishes, "More")
           continue
         }
+        agreedAt = yield* Clock.currentTimeMillis
         // What changed between the list and the server's word is told by nobody.
         if (told.success.length > 0) Queue.offerUnsafe(changedLists, told.success)
-        failures = 0
         if (!gap) continue
         gap = false
         yield* core.emit((at) => ConnectionEvent.NotificationsMissed({ at, generation }))
@@ -296,10 +316,12 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         core.report(published, error)
       },
       isDormant: () =>
-        !options.heartbeatAsked &&
-        session.isolation === "perRequest" &&
-        session.info.era === "modern" &&
-        !Desired.isListening(published.applied),
+        // Somebody else is asking already, as soon as the server allows it.
+        published.suspicions.isOpen() ||
+        (!options.heartbeatAsked &&
+          session.isolation === "perRequest" &&
+          session.info.era === "modern" &&
+          !Desired.isListening(published.applied)),
       lookDue: (at) => {
         published.lookDue = at
       }
@@ -313,13 +335,10 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   return { run, watch }
 })
 
-/** In milliseconds: between attempts to be told of changes again. */
-const firstTendPause = 1_000
-const longestTendPause = 30_000
+/** In milliseconds: how long a stream of notifications has to live for its end to be no surprise. */
+const provenStream = 10_000
+
+/** In milliseconds: between attempts to read lists, or to be told of changes, on a session that is good otherwise. */
+const backoff = (failures: number): number => Math.min(30_000, 1_000 * 2 ** failures)
 
 const defaultHeartbeat = Heartbeats.make()
-
-const mayHaveRestarted = (reason: Reason): boolean =>
-  reason._tag === "NetworkFailed" ||
-  reason._tag === "TransportClosed" ||
-  (reason._tag === "ServerUnavailable" && reason.status !== 429)

@@ -215,7 +215,7 @@ export const make = (
         if (kind === "tools") tools.remember(result, epoch)
         // A session that drains knows only what was.
         if (Ref.getUnsafe(core.snapshot).published !== published) return Effect.void
-        if (!catalogs.listed().includes(kind)) published.wish()
+        if (!catalogs.listed().includes(kind)) published.wish("More")
         const changes = catalogs.note([readingOf(result)], generation)
         return Object.keys(changes).length === 0
           ? Effect.void
@@ -301,35 +301,57 @@ export const make = (
     verdict: "Replay" | "AskTool",
     suspicion: Suspicion | undefined
   ): Effect.Effect<Core.Published | undefined, ConnectionUnavailable | ConnectionClosed> =>
-    Effect.flatMap(awaitSessionFor(call, from.generation, suspicion), (onto) => {
-      const ready = onto === from ? Effect.as(pause(call), onto) : Effect.succeed(onto)
-      if (verdict === "Replay" || call.tool === undefined) return ready
-      return Effect.andThen(ready, listTools(call, onto)).pipe(
-        Effect.map((annotations) => (ReplayPolicy.isSafeTool(annotations) ? onto : undefined)),
-        Effect.catch((failure) => {
-          if (failure._tag === "ConnectionUnavailable") return Effect.fail(failure)
-          if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
-          return nextFor(call, onto, verdict, core.report(onto, failure))
-        })
+    awaitSessionFor(call, from.generation, suspicion).pipe(
+      Effect.flatMap((onto) => (onto === from ? pause(call, onto) : Effect.succeed(onto))),
+      Effect.flatMap((onto) =>
+        verdict === "Replay" || call.tool === undefined
+          ? Effect.succeed(onto)
+          : listTools(call, onto).pipe(
+              Effect.map((annotations) => (ReplayPolicy.isSafeTool(annotations) ? onto : undefined)),
+              Effect.catch((failure) => {
+                if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
+                const doubt = core.report(onto, failure)
+                return doubt !== undefined && !failure.isRetryable
+                  ? Effect.succeed(undefined)
+                  : nextFor(call, onto, verdict, doubt)
+              })
+            )
       )
-    })
+    )
 
   /**
-   * A session that is good and on which a request fails again and again: each time it is left alone for longer, and never for less than
-   * the server asked for.
+   * A session that is good and on which a request fails again and again is left alone for longer each time, and never for less
+   * than the server asked for. Ends with the session to
+   * send on, which is another one if it is replaced meanwhile.
    */
-  const pause = <Method extends string>(call: Call<Method>): Effect.Effect<void, ConnectionUnavailable> =>
+  const pause = <Method extends string>(
+    call: Call<Method>,
+    on: Core.Published
+  ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> =>
     Clock.clockWith((clock) => {
       const { wait } = call.options
       const now = clock.currentTimeMillisUnsafe()
       const backoff = call.resumptions === 0 ? 0 : Math.min(maxPause, firstPause * 2 ** (call.resumptions - 1))
       call.resumptions += 1
       const delay = Math.max(backoff, call.notBefore - now)
-      if (delay <= 0) return Effect.void
+      if (delay <= 0) return Effect.succeed(on)
       const due = Duration.millis(now + delay - call.unsentSince)
-      return wait === undefined || Duration.isGreaterThan(due, wait)
-        ? Effect.fail(unavailable("WaitElapsed"))
-        : Effect.sleep(delay)
+      if (wait === undefined || Duration.isGreaterThan(due, wait)) return Effect.fail(unavailable("WaitElapsed"))
+      if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
+      return Effect.flatMap(counted(Effect.raceFirst(Effect.sleep(delay), untilReplaced(on))), () =>
+        Ref.getUnsafe(core.snapshot).published === on ? Effect.succeed(on) : awaitSessionFor(call, on.generation)
+      )
+    })
+
+  /** Waits until another session serves, or none ever will. */
+  const untilReplaced = (published: Core.Published): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const turn = core.turn()
+      const current = Ref.getUnsafe(core.snapshot)
+      return current.published === published ||
+        (current.published === undefined && current.state._tag === "Reconnecting")
+        ? Effect.andThen(Deferred.await(turn), untilReplaced(published))
+        : Effect.void
     })
 
   /** Shared by whoever asks meanwhile, so it is no caller's own; each waits for it no longer than for its own answer. */

@@ -2,9 +2,8 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Semaphore from "effect/Semaphore"
 import type * as Catalog from "../../Catalog.ts"
-import { type ConnectionError, RestorationFailed } from "../../ConnectionError.ts"
+import { type ConnectionError, RestorationFailed, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import type { OnSession, SessionHandle } from "../../McpConnection.ts"
 import { RequestTicket, type SessionFailure } from "../../McpSession.ts"
@@ -32,10 +31,13 @@ export interface Restoration<R> {
   readonly settle: (published: Core.Published) => Effect.Effect<void, ConnectionError>
   readonly isSettled: (published: Core.Published) => boolean
   /**
-   * Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet. Succeeds with the
-   * lists that it tells of from now on.
+   * Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet; with `anew` also
+   * if it did until now. Succeeds with the lists that it tells of from now on.
    */
-  readonly listen: (published: Core.Published) => Effect.Effect<ReadonlyArray<Catalog.Kind>, SessionFailure>
+  readonly listen: (
+    published: Core.Published,
+    anew?: "anew"
+  ) => Effect.Effect<ReadonlyArray<Catalog.Kind>, SessionFailure>
   /** Reads lists anew; one that cannot be read is left out. */
   readonly relist: (
     published: Core.Published,
@@ -77,44 +79,56 @@ export const make = <R>(
       })
     )
 
-  /** One at a time: of two streams that are asked for at once, the older wish could win. */
-  const listenTurn = Semaphore.makeUnsafe(1)
-
-  const listen: Restoration<R>["listen"] = (published) =>
+  const listen: Restoration<R>["listen"] = (published, anew) =>
     Effect.suspend(() => {
       const { applied, session } = published
+      if (anew === "anew") Desired.unlisten(applied)
       const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
       if (next?.kind !== "listen") return Effect.succeed([])
-      const { acknowledged, filter } = next
-      const told = Desired.newlyTold(filter, applied.listening)
+      const { acknowledged, filter, method, refused } = next
+      const told = Desired.newlyTold(filter, applied.listening.filter)
       return session.listen(filter).pipe(
-        Effect.catch((failure) =>
-          // Not every server that has lists tells of their changes; who reads a resource has to know.
-          failure._tag === "ServerRejected" && filter.resourceSubscriptions === undefined
-            ? Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
-            : Effect.fail(failure)
-        ),
+        Effect.timeoutOrElse({
+          duration: options.timeout,
+          orElse: () => {
+            const description = `${method} was not answered within ${Duration.format(options.timeout)}`
+            return Effect.fail(core.error(new TransportClosed({ description })))
+          }
+        }),
         Effect.map(acknowledged),
+        Effect.catch((failure) => {
+          // Not every server that has lists tells of their changes; who reads a resource has to know.
+          if (failure._tag !== "ServerRejected" || filter.resourceSubscriptions !== undefined)
+            return Effect.fail(failure)
+          refused()
+          return Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
+        }),
         Effect.as(told)
       )
-    }).pipe(listenTurn.withPermits(1))
+    }).pipe(published.listenTurn.withPermits(1))
 
   const settle: Restoration<R>["settle"] = (published) =>
     Effect.suspend(() => {
       const { applied, generation, session } = published
       const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
       if (next === undefined) return Effect.void
-      const effect =
+      // A step that was skipped counts as done: it would be tried for ever.
+      const done =
         next.kind === "listen"
-          ? Effect.asVoid(listen(published))
-          : next.kind === "request"
-            ? session.request(new RequestTicket<string>(next.method, next.params))
-            : session.notify(next.method, next.params)
-      return step(next.method, generation, effect).pipe(
-        // Also a step that was skipped: it would be tried for ever.
-        Effect.map(next.acknowledged),
-        Effect.andThen(settle(published))
-      )
+          ? Effect.map(step(next.method, generation, Effect.as(listen(published), "agreed" as const)), (agreed) => {
+              if (agreed === undefined) next.refused()
+            })
+          : Effect.map(
+              step(
+                next.method,
+                generation,
+                next.kind === "request"
+                  ? session.request(new RequestTicket<string>(next.method, next.params))
+                  : session.notify(next.method, next.params)
+              ),
+              next.acknowledged
+            )
+      return Effect.andThen(done, settle(published))
     })
 
   /** What becomes of an answer to a list that is asked for now. */

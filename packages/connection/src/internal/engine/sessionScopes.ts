@@ -8,6 +8,10 @@ export interface SessionScopes {
   readonly open: Effect.Effect<Scope.Closeable>
   /** Closes a scope in the background: closing a dead session can be slow, and nobody may wait for it. */
   readonly retire: (scope: Scope.Closeable) => Effect.Effect<void>
+  /** A scope that is retired when what it still does has ended: `retireServing` leaves it alone. */
+  readonly drains: (scope: Scope.Closeable) => void
+  /** Closes what is open and does not drain. */
+  readonly retireServing: Effect.Effect<void>
   /** Closes what is open. */
   readonly retireAll: Effect.Effect<void>
   /** Waits until everything that was retired is closed. */
@@ -16,6 +20,7 @@ export interface SessionScopes {
 
 export const make = (): SessionScopes => {
   const live = new Set<Scope.Closeable>()
+  const draining = new WeakSet<Scope.Closeable>()
   const closing = new Set<Fiber.Fiber<void>>()
 
   const retire = (scope: Scope.Closeable) =>
@@ -40,6 +45,14 @@ export const make = (): SessionScopes => {
       return scope
     }),
     retire,
+    drains: (scope) => void draining.add(scope),
+    retireServing: Effect.suspend(() =>
+      Effect.forEach(
+        [...live].filter((scope) => !draining.has(scope)),
+        retire,
+        { discard: true }
+      )
+    ),
     retireAll,
     awaitRetired: Effect.suspend(() => Fiber.awaitAll([...closing])).pipe(Effect.asVoid)
   }

@@ -35,7 +35,8 @@ export const run = <R>(core: Core.Core, scopes: SessionScopes, options: Options<
       supervise(core, scopes, options).pipe(
         Effect.catchDefect((defect) => Effect.succeed(core.defect("supervisor", Cause.die(defect)))),
         Effect.flatMap((error) => giveUp(core, error)),
-        Effect.andThen(scopes.retireAll),
+        // What a defect left open. What drains is only given up when the connection is closed.
+        Effect.andThen(scopes.retireServing),
         Effect.andThen(untilRequested(core))
       ),
       { disableYield: true }
@@ -176,12 +177,15 @@ const drainPause = "25 millis"
 
 /** Lets the requests in flight on a replaced session end, and retires it. */
 const drain = (scopes: SessionScopes, { published, scope }: Opening.Opened, timeout: Duration.Duration) =>
-  Effect.sync(() => published.session.inFlight()).pipe(
-    Effect.repeat({ until: (inFlight) => inFlight === 0, schedule: Schedule.spaced(drainPause) }),
-    Effect.timeoutOption(timeout),
-    Effect.andThen(scopes.retire(scope)),
-    Effect.forkIn(scope)
-  )
+  Effect.suspend(() => {
+    scopes.drains(scope)
+    return Effect.sync(() => published.session.inFlight()).pipe(
+      Effect.repeat({ until: (inFlight) => inFlight === 0, schedule: Schedule.spaced(drainPause) }),
+      Effect.timeoutOption(timeout),
+      Effect.andThen(scopes.retire(scope)),
+      Effect.forkIn(scope)
+    )
+  })
 
 type SessionSignal = Exclude<Core.Signal, { readonly _tag: "Start" }>
 

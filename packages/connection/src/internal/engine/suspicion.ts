@@ -18,8 +18,23 @@ export interface Suspicion {
 export interface Suspicions {
   /** Notes what failed. While a suspicion is open, others join it. */
   readonly raise: (error: ConnectionError) => Suspicion
+  /** Whether a verdict is awaited. */
+  readonly isOpen: () => boolean
+  /** Waits for the verdict, if one is awaited. */
+  readonly settled: Effect.Effect<void>
   /** Probes whenever there is a suspicion; ends with the verdict that the session is lost. */
   readonly untilLost: Effect.Effect<ConnectionError>
+}
+
+/** A suspicion that is open, and what its failures ask for. */
+interface Doubt extends Suspicion {
+  readonly clear: () => void
+  /** The server asked to be left alone until then. A server that asks is alive, unless something else says otherwise. */
+  notBefore: number
+  /** Completes when something else does. */
+  readonly urgent: Deferred.Deferred<void>
+  /** The server that answers the probe may be another one. */
+  mayHaveRestarted: boolean
 }
 
 /** Whether an error says by itself that the session is over, or that nothing more can be said of it. */
@@ -30,29 +45,65 @@ const condemns = ({ reason }: ConnectionError): boolean =>
 export const isDoubtful = (session: McpSession, error: ConnectionError): boolean =>
   session.isolation === "perRequest" && !condemns(error)
 
+/** Whether the failure may be the end of the server's process, after which another one answers at the same address. */
+const mayHaveRestarted = ({ reason }: ConnectionError): boolean =>
+  reason._tag === "NetworkFailed" ||
+  reason._tag === "TransportClosed" ||
+  (reason._tag === "ServerUnavailable" && reason.status !== 429)
+
 export const make = Effect.fnUntraced(function* (
   session: McpSession,
   options: {
     readonly server: string
     /** How long the probe waits for its answer. */
     readonly within: Duration.Duration
-    readonly onCleared: (error: ConnectionError) => void
+    /** The session is good, but its server may have been restarted meanwhile. Called before anyone who waits goes on. */
+    readonly onRestart: () => void
   }
 ) {
-  const raised = yield* Queue.unbounded<{
-    readonly error: ConnectionError
-    readonly urgent: Deferred.Deferred<void>
-    readonly clear: () => void
-  }>()
-  let open: { readonly suspicion: Suspicion; readonly urgent: Deferred.Deferred<void> } | undefined
+  const clock = yield* Clock.Clock
+  const raised = yield* Queue.unbounded<readonly [Doubt, ConnectionError]>()
+  let open: Doubt | undefined
+
+  const doubt = (): Doubt => {
+    let cleared = false
+    const verdict = Deferred.makeUnsafe<void>()
+    return {
+      verdict,
+      isCleared: () => cleared,
+      clear: () => {
+        cleared = true
+        open = undefined
+        Deferred.doneUnsafe(verdict, Exit.void)
+      },
+      notBefore: Number.NEGATIVE_INFINITY,
+      urgent: Deferred.makeUnsafe<void>(),
+      mayHaveRestarted: false
+    }
+  }
+
+  const join = (doubt: Doubt, error: ConnectionError): void => {
+    const { retryAfter } = error
+    doubt.mayHaveRestarted ||= mayHaveRestarted(error)
+    if (retryAfter === undefined) Deferred.doneUnsafe(doubt.urgent, Exit.void)
+    else doubt.notBefore = Math.max(doubt.notBefore, clock.currentTimeMillisUnsafe() + Duration.toMillis(retryAfter))
+  }
 
   /** The error that the session is lost with, or `undefined` when it gave a sign of life. */
   const examine = Effect.fnUntraced(function* (
-    error: ConnectionError,
-    urgent: Effect.Effect<void>
+    doubt: Doubt,
+    error: ConnectionError
   ): Effect.fn.Return<ConnectionError | undefined> {
-    // A server that asks to be left alone is alive, unless something else says otherwise.
-    if (error.retryAfter !== undefined) yield* Effect.raceFirst(Effect.sleep(error.retryAfter), urgent)
+    // Others may join meanwhile, and ask for more.
+    while (!Deferred.isDoneUnsafe(doubt.urgent)) {
+      const left = doubt.notBefore - (yield* Clock.currentTimeMillis)
+      if (left <= 0) break
+      yield* Effect.raceFirst(Effect.sleep(left), Deferred.await(doubt.urgent))
+    }
+    return yield* probe(error)
+  })
+
+  const probe = Effect.fnUntraced(function* (error: ConnectionError): Effect.fn.Return<ConnectionError | undefined> {
     const asked = yield* Clock.currentTimeMillis
     return yield* Effect.suspend(() => session.request(new RequestTicket("ping", undefined))).pipe(
       Effect.match({
@@ -81,36 +132,30 @@ export const make = Effect.fnUntraced(function* (
   })
 
   const suspicions: Suspicions = {
+    isOpen: () => open !== undefined,
+    settled: Effect.suspend(() => (open === undefined ? Effect.void : Deferred.await(open.verdict))),
     raise: (error) => {
       if (open !== undefined) {
-        if (error.retryAfter === undefined) Deferred.doneUnsafe(open.urgent, Exit.void)
-        return open.suspicion
+        const joined = open
+        // It may be cleared by the time this returns: whoever is woken runs at once.
+        join(joined, error)
+        return joined
       }
-      let cleared = false
-      const verdict = Deferred.makeUnsafe<void>()
-      const suspicion: Suspicion = { verdict, isCleared: () => cleared }
-      const urgent = Deferred.makeUnsafe<void>()
-      open = { suspicion, urgent }
-      Queue.offerUnsafe(raised, {
-        error,
-        urgent,
-        clear: () => {
-          cleared = true
-          open = undefined
-          Deferred.doneUnsafe(verdict, Exit.void)
-        }
-      })
-      return suspicion
+      const opened = doubt()
+      open = opened
+      join(opened, error)
+      Queue.offerUnsafe(raised, [opened, error])
+      return opened
     },
     untilLost: Effect.gen(function* () {
       while (true) {
-        const { clear, error, urgent } = yield* Queue.take(raised)
+        const [doubt, error] = yield* Queue.take(raised)
         yield* Effect.logInfo("mcp session is suspect", { reason: error.reason._tag, error: error.message })
-        const loss = yield* examine(error, Deferred.await(urgent))
+        const loss = yield* examine(doubt, error)
         if (loss !== undefined) return loss
-        // Before anyone goes on: what was known of the server may not hold any more.
-        options.onCleared(error)
-        clear()
+        // Whoever waits must not find what the server promised before.
+        if (doubt.mayHaveRestarted) options.onRestart()
+        doubt.clear()
         yield* Effect.logInfo("mcp session is good")
       }
     }).pipe(Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.interrupt : Effect.never)))

@@ -45,25 +45,31 @@ interface Summary {
 const escape = String.fromCharCode(27)
 
 describe("mcp-tether demo", () => {
-  it("--json prints one object a line and ends with a summary of six steps that went as told", async () => {
-    const { code, stderr, stdout } = await runProcess(["demo", "--json"])
-    const lines = stdout
-      .trimEnd()
-      .split("\n")
-      .map((line): unknown => JSON.parse(line))
-    const { summary } = lines.at(-1) as { readonly summary: Summary }
-    assert.deepStrictEqual(
-      summary.steps.flatMap(({ broken }) => broken),
-      []
-    )
-    assert.strictEqual(code, 0, stderr)
-    assert.isTrue(summary.ok)
-    assert.lengthOf(summary.steps, 6)
-    assert.strictEqual(summary.answered, summary.calls)
-    assert.strictEqual(summary.outcomeUnknown, 1)
-    assert.strictEqual(summary.reconnects, 8)
-    assert.lengthOf(summary.downtimesMillis, 8)
-  })
+  it.each([
+    ["stdio", ["demo", "--json"]],
+    ["http", ["demo", "--transport", "http", "--json"]]
+  ])(
+    "over %s: --json prints one object a line and ends with a summary of six steps that went as told",
+    async (_, args) => {
+      const { code, stderr, stdout } = await runProcess(args)
+      const lines = stdout
+        .trimEnd()
+        .split("\n")
+        .map((line): unknown => JSON.parse(line))
+      const { summary } = lines.at(-1) as { readonly summary: Summary }
+      assert.deepStrictEqual(
+        summary.steps.flatMap(({ broken }) => broken),
+        []
+      )
+      assert.strictEqual(code, 0, stderr)
+      assert.isTrue(summary.ok)
+      assert.lengthOf(summary.steps, 6)
+      assert.strictEqual(summary.answered, summary.calls)
+      assert.strictEqual(summary.outcomeUnknown, 1)
+      assert.strictEqual(summary.reconnects, 8)
+      assert.lengthOf(summary.downtimesMillis, 8)
+    }
+  )
 
   it("is plain where stdout is no terminal, and coloured where colour is forced", async () => {
     const [plain, coloured] = await Promise.all([runProcess(["demo"]), runProcess(["demo"], { FORCE_COLOR: "1" })])

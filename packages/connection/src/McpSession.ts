@@ -59,6 +59,8 @@ export interface SessionInfo {
   readonly instructions?: string | undefined
   /** The id of the server's process, over stdio. */
   readonly pid?: number | undefined
+  /** What the server calls this session, over Streamable HTTP in the legacy era (`Mcp-Session-Id`). */
+  readonly sessionId?: string | undefined
 }
 
 /**
@@ -175,6 +177,11 @@ export interface McpSession {
    * `onGap` tells, and then it has to be asked for again. Modern era only.
    */
   readonly listen: (filter: SubscriptionFilter) => Effect.Effect<void, SessionFailure>
+  /**
+   * Tells that the session has been given up, and that what is in flight may still end: what can only be answered by taking a broken
+   * stream up again fails now, and nothing is taken up again. Default: nothing of that kind is ever in flight.
+   */
+  readonly abandon?: (() => void) | undefined
   /** Waits for the loss of the session and succeeds with its cause. */
   readonly lost: Effect.Effect<ConnectionError>
   /** When the last byte came from the server, in milliseconds since the epoch, on Effect's clock. */

@@ -2,7 +2,9 @@
 import { ConnectionState, McpConnection, type ConnectionEvent } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Stream from "effect/Stream"
+import type { Server } from "./Stage.ts"
 import { Timeline } from "./Timeline.ts"
 
 export interface Actor {
@@ -13,19 +15,27 @@ export interface Actor {
   readonly call: <A, E>(call: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Ends the server's whole process group with SIGKILL, and tells so. */
   readonly kill: Effect.Effect<void>
+  /** Has a server behind HTTP forget the session, as one that was restarted or moved does, and tells so. */
+  readonly forget: Effect.Effect<void>
   /** The events so far. */
   readonly events: ReadonlyArray<ConnectionEvent.ConnectionEvent>
 }
 
+type Options = { readonly server: Server } & Omit<
+  McpConnection.Options<ChildProcessSpawner.ChildProcessSpawner>,
+  "start" | "transport"
+>
+
 /** The connection is made lazily, so that its first event is told too. */
-export const make = Effect.fnUntraced(function* <R>(options: Omit<McpConnection.Options<R>, "start">) {
+export const make = Effect.fnUntraced(function* ({ server, ...options }: Options) {
   const timeline = yield* Timeline
   // Opening nothing, it can fail on wrong options only, and these are ours.
-  const connection = yield* Effect.orDie(McpConnection.make({ ...options, start: "lazy" }))
+  const connection = yield* Effect.orDie(McpConnection.make({ ...options, transport: server.transport, start: "lazy" }))
   const events: Array<ConnectionEvent.ConnectionEvent> = []
   let state = ConnectionState.initial
   let generation = 0
   let pid: number | undefined
+  let sessionId: string | undefined
 
   const tell = (event: string, text: string, minor = false) =>
     timeline.entry({ generation, pid, state: state._tag, event, text }, minor)
@@ -44,7 +54,8 @@ export const make = Effect.fnUntraced(function* <R>(options: Omit<McpConnection.
       state = ConnectionState.transition(state, event)
       if (event._tag === "SessionReady") {
         generation = event.generation
-        pid = event.server.pid
+        pid = server.pid?.() ?? event.server.pid
+        sessionId = event.server.sessionId
       }
       count(timeline, event)
       const announced = event._tag === "AttemptStarted" && events.at(-2)?._tag === "AttemptScheduled"
@@ -69,6 +80,15 @@ export const make = Effect.fnUntraced(function* <R>(options: Omit<McpConnection.
           })
         )
       }),
+    forget: Effect.suspend(() => {
+      if (sessionId === undefined || server.url === undefined) return Effect.die("there is no session to forget")
+      const headers = { "mcp-session-id": sessionId }
+      const { url } = server
+      return Effect.andThen(
+        Effect.promise(() => fetch(url, { method: "DELETE", headers })),
+        tell("Forget", "the server forgets the session (DELETE, behind the connection's back)")
+      )
+    }),
     kill: Effect.suspend(() => {
       const victim = pid
       if (victim === undefined) return Effect.die("the demo wanted to kill a server that does not run")

@@ -6,6 +6,7 @@ import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { createRequire } from "node:module"
+import * as Stage from "./Stage.ts"
 import * as Steps from "./steps.ts"
 import { Timeline } from "./Timeline.ts"
 
@@ -31,20 +32,31 @@ const findServer = Effect.try({
 })
 
 const flags = {
+  transport: Flag.Literals("transport", ["stdio", "http"]).pipe(
+    Flag.withDescription("How the servers are reached"),
+    Flag.withDefault("stdio" as const)
+  ),
   json: Flag.Boolean("json").pipe(
     Flag.withDescription("Print one JSON object a line, and a last one with the summary"),
     Flag.withDefault(false)
   )
 }
 
-const run = Effect.fnUntraced(function* ({ json }: { readonly json: boolean }) {
+const run = Effect.fnUntraced(function* ({
+  json,
+  transport
+}: {
+  readonly json: boolean
+  readonly transport: "stdio" | "http"
+}) {
   if (process.platform === "win32") {
     return yield* new DemoFailed({ description: "the demo kills process groups, which Windows does not have" })
   }
   const server = yield* findServer
-  const headline = `mcp-tether demo: ${serverPackage} ${server.version} over stdio, Node ${process.versions.node}`
+  const stage = (transport === "http" ? Stage.http : Stage.stdio)(server.path)
+  const headline = `mcp-tether demo: ${serverPackage} ${server.version} over ${stage.over}, Node ${process.versions.node}`
   const ok = yield* Effect.gen(function* () {
-    yield* Steps.all(server.path)
+    yield* Steps.all(stage)
     return yield* (yield* Timeline).end
   }).pipe(
     Effect.provide(Timeline.layer({ json, headline })),

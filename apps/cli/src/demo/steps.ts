@@ -1,5 +1,5 @@
 /** The six steps of the demo. Each waits for states, never for time. */
-import { type ConnectionState, McpTransport, ReconnectPolicy } from "@mcp-tether/connection"
+import { type ConnectionState, ReconnectPolicy } from "@mcp-tether/connection"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -11,8 +11,8 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { fileURLToPath } from "node:url"
 import * as Actor from "./Actor.ts"
+import type { Stage } from "./Stage.ts"
 import { Timeline } from "./Timeline.ts"
 
 /** No step takes longer than this, whatever happens. */
@@ -36,19 +36,20 @@ const step = <E, R>(number: number, title: string, run: Effect.Effect<void, E, R
     )
   })
 
-export const all = Effect.fnUntraced(function* (everythingServer: string) {
-  const everything = McpTransport.stdio({ command: process.execPath, args: [everythingServer, "stdio"] })
+export const all = Effect.fnUntraced(function* (stage: Stage) {
   yield* Effect.scoped(
     Effect.gen(function* () {
-      const actor = yield* Actor.make({ name: "everything", transport: everything })
+      const actor = yield* Actor.make({ name: "everything", server: yield* stage.everything })
       yield* step(1, "Connect, list the tools, call one", connectAndCall(actor))
-      yield* step(2, "Kill the server, call again at once", killThenCall(actor))
-      yield* step(3, "Kill it under a read-only call, and under one that has an effect", killInFlight(actor))
+      yield* stage.forgets
+        ? step(2, "The server forgets the session, call again at once", loseThenCall(actor, actor.forget))
+        : step(2, "Kill the server, call again at once", loseThenCall(actor, actor.kill))
+      yield* step(3, "Kill it under a read-only call, and under one that has an effect", killInFlight(actor, stage))
     })
   )
-  yield* step(4, "A server that exits at start: a bounded policy", Effect.scoped(exitsAtStart))
-  yield* step(5, "A command that does not exist: no second try", Effect.scoped(noSuchCommand))
-  yield* step(6, "Twenty callers, five kills", Effect.scoped(storm(everything)))
+  yield* step(4, stage.broken.title, Effect.scoped(boundedRetries(stage.broken)))
+  yield* step(5, stage.missing.title, Effect.scoped(noSecondTry(stage.missing)))
+  yield* step(6, "Twenty callers, five kills", Effect.scoped(storm(stage)))
 })
 
 const echo = (actor: Actor.Actor, message: string) =>
@@ -66,14 +67,14 @@ const connectAndCall = Effect.fnUntraced(function* (actor: Actor.Actor) {
   yield* timeline.expect(tools.length > 0 && answer === "Echo: hello", "the server serves")
 })
 
-const killThenCall = Effect.fnUntraced(function* (actor: Actor.Actor) {
+const loseThenCall = Effect.fnUntraced(function* (actor: Actor.Actor, lose: Effect.Effect<void>) {
   const timeline = yield* Timeline
   const before = yield* generation(actor)
-  yield* actor.kill
+  yield* lose
   const called = yield* Clock.currentTimeMillis
   const answer = yield* echo(actor, "are you there?")
   const took = (yield* Clock.currentTimeMillis) - called
-  yield* actor.tell("Answer", `echo → ${answer}, ${took} ms after the kill`)
+  yield* actor.tell("Answer", `echo → ${answer}, ${took} ms after the call`)
   yield* timeline.expect(
     answer === "Echo: are you there?",
     "the user's one call succeeded, and nobody reloaded anything"
@@ -81,7 +82,7 @@ const killThenCall = Effect.fnUntraced(function* (actor: Actor.Actor) {
   yield* timeline.expect((yield* generation(actor)) === before + 1, "there was exactly one reconnect")
 })
 
-const killInFlight = Effect.fnUntraced(function* (actor: Actor.Actor) {
+const killInFlight = Effect.fnUntraced(function* (actor: Actor.Actor, stage: Stage) {
   const timeline = yield* Timeline
   const long = yield* actor
     .call(actor.connection.callTool({ name: "trigger-long-running-operation", arguments: { duration: 2, steps: 4 } }))
@@ -97,11 +98,11 @@ const killInFlight = Effect.fnUntraced(function* (actor: Actor.Actor) {
   )
   yield* timeline.expect(result.isError !== true, "the read-only call was sent again and answered")
 
-  yield* Effect.scoped(killCharge)
+  yield* Effect.scoped(killCharge(stage))
 })
 
 /** The non-idempotent half of step 3, on the demo's own server. */
-const killCharge = Effect.gen(function* () {
+const killCharge = Effect.fnUntraced(function* (stage: Stage) {
   const timeline = yield* Timeline
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -111,13 +112,7 @@ const killCharge = Effect.gen(function* () {
     Effect.orElseSucceed(fs.readFileString(ledger), () => ""),
     (text) => text.split("\n").filter((line) => line !== "").length
   )
-  const server = fileURLToPath(
-    new URL(import.meta.url.endsWith(".ts") ? "./ledgerServer.ts" : "./ledgerServer.js", import.meta.url)
-  )
-  const actor = yield* Actor.make({
-    name: "ledger",
-    transport: McpTransport.stdio({ command: process.execPath, args: [server, ledger] })
-  })
+  const actor = yield* Actor.make({ name: "ledger", server: yield* stage.ledger(ledger) })
   yield* actor.connection.awaitReady
   const charge = yield* actor
     .call(actor.connection.callTool({ name: "charge", arguments: { amount: 100 } }))
@@ -137,12 +132,11 @@ const killCharge = Effect.gen(function* () {
   yield* timeline.expect(count === 1, `the ledger on disk has ${count} charge`)
 })
 
-const exitsAtStart = Effect.gen(function* () {
+const boundedRetries = Effect.fnUntraced(function* (broken: Stage["broken"]) {
   const timeline = yield* Timeline
-  const script = `console.error("config.json: no such file"); process.exit(78)`
   const actor = yield* Actor.make({
     name: "broken",
-    transport: McpTransport.stdio({ command: process.execPath, args: ["-e", script] }),
+    server: yield* broken.server,
     policy: ReconnectPolicy.bounded(4)
   })
   const error = yield* Effect.flip(actor.connection.awaitReady)
@@ -153,19 +147,19 @@ const exitsAtStart = Effect.gen(function* () {
   )
   const cause = error._tag === "ConnectionUnavailable" ? error.cause : undefined
   yield* timeline.expect(
-    cause?.exitCode === 78 && cause.stderrTail?.includes("config.json") === true,
-    "the error says why: the exit code and the server's last words"
+    cause?.reason._tag === broken.reason && `${cause.message}${cause.stderrTail ?? ""}`.includes(broken.says),
+    `the error says why: ${cause?.message ?? error._tag}`
   )
 })
 
-const noSuchCommand = Effect.gen(function* () {
+const noSecondTry = Effect.fnUntraced(function* (missing: Stage["missing"]) {
   const timeline = yield* Timeline
-  const actor = yield* Actor.make({ name: "typo", transport: McpTransport.stdio({ command: "mcp-server-evrything" }) })
+  const actor = yield* Actor.make({ name: "typo", server: yield* missing.server })
   const error = yield* Effect.flip(actor.connection.awaitReady)
   const attempts = actor.events.filter(({ _tag }) => _tag === "AttemptStarted").length
   const cause = error._tag === "ConnectionUnavailable" ? error.cause : undefined
   yield* timeline.expect(
-    attempts === 1 && cause?.reason._tag === "SpawnFailed",
+    attempts === 1 && cause?.reason._tag === missing.reason,
     `one attempt, and a typed error: ${cause?.reason._tag ?? error._tag}`
   )
 })
@@ -173,10 +167,10 @@ const noSuchCommand = Effect.gen(function* () {
 const callers = 20
 const kills = 5
 
-const storm = Effect.fnUntraced(function* <R>(transport: McpTransport.McpTransport<R>) {
+const storm = Effect.fnUntraced(function* (stage: Stage) {
   const timeline = yield* Timeline
   // Every session counts as proven here, so that the demo shows reconnects and not the backoff of a flapping server.
-  const actor = yield* Actor.make({ name: "storm", transport, stableAfter: 0 })
+  const actor = yield* Actor.make({ name: "storm", server: yield* stage.everything, stableAfter: 0 })
   yield* actor.connection.awaitReady
 
   const enough = yield* Deferred.make<void>()

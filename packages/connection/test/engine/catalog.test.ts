@@ -494,6 +494,78 @@ describe("CatalogChanged", () => {
   )
 })
 
+describe("a list that onSession has read", () => {
+  /** A connection whose `onSession` lists the tools of every session. */
+  const listing = Effect.fnUntraced(function* (
+    then: (simulation: Simulation) => Effect.Effect<void> = () => Effect.void
+  ) {
+    const server = serverOf({ tools: [tool("a", { readOnlyHint: true })] })
+    const { simulation } = server
+    const connection = yield* connect(simulation, {
+      onSession: (session) =>
+        Effect.gen(function* () {
+          yield* session.request("tools/list")
+          yield* then(simulation)
+        })
+    })
+    return { connection, server, simulation }
+  })
+  const lists = (simulation: Simulation) => simulation.generationsOf("tools/list")
+
+  it.effect("is not read again for a replay: its annotations are known", () =>
+    Effect.gen(function* () {
+      const { connection, simulation } = yield* listing()
+      const { handle } = simulation.script
+      simulation.script.handle = (call) =>
+        call.tool !== undefined && call.generation === 1 ? Effect.fail(exited) : handle(call)
+      const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
+      yield* advance("1 second")
+      yield* Fiber.join(call)
+      assert.deepStrictEqual(lists(simulation), [1, 2])
+    })
+  )
+
+  it.effect("is not read again by the restoration either, and what it says is told", () =>
+    Effect.gen(function* () {
+      const { connection, server, simulation } = yield* listing()
+      yield* connection.listTools()
+      const events = yield* collect(connection)
+      server.tools = [tool("b")]
+      yield* simulation.current.lose()
+      yield* advance("1 second")
+      assert.deepStrictEqual(lists(simulation), [1, 1, 2])
+      assert.deepStrictEqual((yield* connection.catalog).tools, { items: [tool("b")], generation: 2, stale: false })
+      assert.lengthOf(changesOf(events), 1)
+    })
+  )
+
+  it.effect("is read again when the server has said since that it changed", () =>
+    Effect.gen(function* () {
+      let changes = false
+      const { connection, server, simulation } = yield* listing((simulation) =>
+        Effect.suspend(() => {
+          if (!changes) return Effect.void
+          server.tools = [tool("c")]
+          return simulation.current.tell(toolsChanged)
+        })
+      )
+      yield* connection.listTools()
+      changes = true
+      yield* simulation.current.lose()
+      yield* advance("1 second")
+      assert.deepStrictEqual(lists(simulation).slice(0, 4), [1, 1, 2, 2])
+      assert.deepStrictEqual((yield* connection.catalog).tools?.items, [tool("c")])
+    })
+  )
+
+  it.effect("is not in the catalog when nobody else has asked for it", () =>
+    Effect.gen(function* () {
+      const { connection } = yield* listing()
+      assert.deepStrictEqual(yield* connection.catalog, {})
+    })
+  )
+})
+
 describe("annotations", () => {
   it.effect("list_changed for tools withdraws what was known: a replay after it asks again", () =>
     Effect.gen(function* () {

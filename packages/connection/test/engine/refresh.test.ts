@@ -542,4 +542,37 @@ describe("refresh", () => {
       assert.strictEqual(simulation.live, 1)
     })
   )
+
+  it.effect("thousands who ask in the very moment in which an attempt fails share its end: there is no other", () =>
+    Effect.gen(function* () {
+      const asked: Array<Fiber.Fiber<unknown, RequestError>> = []
+      let ask: Effect.Effect<unknown, RequestError> = Effect.void
+      const simulation = new Simulation({
+        open: (attempt) =>
+          attempt === 1
+            ? Effect.void
+            : Effect.suspend(() =>
+                attempt > 2
+                  ? Effect.fail(exited)
+                  : Effect.andThen(
+                      Effect.forEach(
+                        Array.from({ length: 5000 }),
+                        () =>
+                          Effect.map(Effect.forkDetach(ask, { startImmediately: true }), (fiber) => asked.push(fiber)),
+                        { discard: true }
+                      ),
+                      Effect.fail(exited)
+                    )
+              )
+      })
+      const connection = yield* connect(simulation)
+      ask = connection.refresh
+      yield* Effect.flip(connection.refresh)
+      yield* settle
+      assert.strictEqual(simulation.attempts.length, 2)
+      assert.lengthOf(asked, 5000)
+      for (const fiber of asked) assert.isDefined(fiber.pollUnsafe(), "one waits for ever")
+      assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 1 })
+    })
+  )
 })

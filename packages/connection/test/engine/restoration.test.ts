@@ -824,6 +824,120 @@ describe("resourceUpdates", () => {
     })
   )
 
+  describe("two readers of one resource, of whom the first is asking", () => {
+    /** The n-th `resources/subscribe` fares as the n-th answer says; a later one is answered. */
+    const twoReaders = Effect.fnUntraced(function* (
+      ...answers: ReadonlyArray<(call: Call) => Effect.Effect<unknown, SessionFailure>>
+    ) {
+      let asked = 0
+      const simulation = new Simulation({
+        handle: on("resources/subscribe", (call) => answers[asked++]?.(call) ?? call.run)
+      })
+      const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
+      const first = yield* read(connection, "file:///a")
+      const second = yield* read(connection, "file:///a")
+      assert.lengthOf(simulation.sent, 1)
+      return { simulation, first, second }
+    })
+
+    it.effect("it is answered: the second need not ask", () =>
+      Effect.gen(function* () {
+        const { simulation } = yield* twoReaders((call: Call) => Effect.delay(call.run, "1 second"))
+        yield* advance("10 seconds")
+        assert.deepStrictEqual(simulation.sent.map(summary), ["1 resources/subscribe file:///a"])
+      })
+    )
+
+    it.effect("it is never answered: the second, who relied on it, asks for itself, and stays subscribed", () =>
+      Effect.gen(function* () {
+        const { first, second, simulation } = yield* twoReaders(() => Effect.never)
+        yield* advance("5 seconds")
+        const exit = first.fiber.pollUnsafe()
+        assert(exit !== undefined && Exit.isFailure(exit), "the first was not told")
+        assert.deepStrictEqual(simulation.sent.map(summary), [
+          "1 resources/subscribe file:///a",
+          "1 resources/subscribe file:///a"
+        ])
+        assert.isUndefined(second.fiber.pollUnsafe())
+        yield* simulation.current.tell(updated("file:///a"))
+        yield* settle
+        assert.deepStrictEqual(second.updates, [{ _tag: "Updated", uri: "file:///a" }])
+      })
+    )
+
+    it.effect("the first leaves meanwhile: the second asks for itself", () =>
+      Effect.gen(function* () {
+        const { first, second, simulation } = yield* twoReaders(() => Effect.never)
+        yield* Fiber.interrupt(first.fiber)
+        yield* settle
+        assert.lengthOf(simulation.sent, 2)
+        assert.isUndefined(second.fiber.pollUnsafe())
+      })
+    )
+
+    it.effect(
+      "it is rejected: each is told, nobody waits for updates that never come, and the next session is not asked",
+      () =>
+        Effect.gen(function* () {
+          const refuse = () => Effect.delay(Effect.fail(rejected("resources/subscribe")), "1 second")
+          const { first, second, simulation } = yield* twoReaders(refuse, refuse)
+          yield* advance("3 seconds")
+          for (const { fiber } of [first, second]) {
+            assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "ServerRejected")
+          }
+          yield* simulation.current.lose()
+          yield* advance("1 second")
+          assert.deepStrictEqual(simulation.sent.map(summary), [
+            "1 resources/subscribe file:///a",
+            "1 resources/subscribe file:///a"
+          ])
+        })
+    )
+
+    it.effect("only the first is rejected: the second stays subscribed, in the next session too", () =>
+      Effect.gen(function* () {
+        const { second, simulation } = yield* twoReaders(() =>
+          Effect.delay(Effect.fail(rejected("resources/subscribe")), "1 second")
+        )
+        yield* advance("1 second")
+        yield* simulation.current.lose()
+        yield* advance("1 second")
+        assert.isUndefined(second.fiber.pollUnsafe())
+        assert.deepStrictEqual(simulation.sent.map(summary), [
+          "1 resources/subscribe file:///a",
+          "1 resources/subscribe file:///a",
+          "2 resources/subscribe file:///a"
+        ])
+      })
+    )
+  })
+
+  it.effect("whoever stops reading does not wait until the server agrees", () =>
+    Effect.gen(function* () {
+      const simulation = new Simulation({ handle: on("resources/unsubscribe", () => Effect.never) })
+      const connection = yield* connect(simulation)
+      const { fiber } = yield* read(connection, "file:///a")
+      const leaving = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* settle
+      assert.strictEqual(simulation.sent.at(-1)?.method, "resources/unsubscribe")
+      assert.isDefined(leaving.pollUnsafe(), "it waits for the server")
+    })
+  )
+
+  it.effect("a subscription whose answer was never seen is ended all the same", () =>
+    Effect.gen(function* () {
+      const simulation = new Simulation({ handle: on("resources/subscribe", () => Effect.never) })
+      const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
+      const { fiber } = yield* read(connection, "file:///a")
+      yield* advance("5 seconds")
+      assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "RequestTimeout")
+      assert.deepStrictEqual(simulation.sent.map(summary), [
+        "1 resources/subscribe file:///a",
+        "1 resources/unsubscribe file:///a"
+      ])
+    })
+  )
+
   it.effect("the stream ends with the connection, and a new one fails with ConnectionClosed", () =>
     Effect.gen(function* () {
       const simulation = new Simulation()

@@ -17,7 +17,8 @@ import type * as McpConnection from "../../src/McpConnection.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import type { RequestError } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, type Call, exited, failure, settle, Simulation, tool } from "../support/simulation.ts"
+import { ServerBooks } from "../support/serverBooks.ts"
+import { advance, type Call, exited, failure, Simulation, tool } from "../support/simulation.ts"
 
 const refused = failure(new Reasons.ServerUnavailable({ status: 429 }))
 
@@ -43,8 +44,17 @@ const unsentFates = {
 type Fate = keyof typeof fates | keyof typeof unsentFates
 const allFates = [...Object.keys(fates), ...Object.keys(unsentFates)] as ReadonlyArray<Fate>
 
+/** What of a request its server never does, or never says: nobody can know what became of it. */
+const silences: ReadonlySet<Fate> = new Set<Fate>(["neverAnswer", "neverRun", "hangUnsent"])
+
+/** Who keeps books of what the server does, and of what it leaves undone. */
+interface Clerk {
+  readonly note: (call: Call) => void
+  readonly ignore: (call: Call) => void
+}
+
 /** A server that does to the n-th request what the n-th fate says, and answers all that come after. */
-const fateful = (sequence: ReadonlyArray<Fate>) => {
+const fateful = (sequence: ReadonlyArray<Fate>, clerk?: () => Clerk) => {
   let n = 0
   const pending = new Map<Call, Fate>()
   const isUnsent = (fate: Fate): fate is keyof typeof unsentFates => fate in unsentFates
@@ -52,13 +62,15 @@ const fateful = (sequence: ReadonlyArray<Fate>) => {
     tools: () => [tool("pay"), tool("read", { readOnlyHint: true })],
     send: (call) => {
       const fate = sequence[n++] ?? "answer"
+      if (silences.has(fate)) clerk?.().ignore(call)
       if (isUnsent(fate)) return unsentFates[fate](call)
       pending.set(call, fate)
       return Effect.void
     },
     handle: (call) => {
       const fate = pending.get(call) ?? "answer"
-      return isUnsent(fate) ? Effect.never : fates[fate](call)
+      const run = Effect.tap(call.run, () => Effect.sync(() => clerk?.().note(call)))
+      return isUnsent(fate) ? Effect.never : fates[fate](clerk === undefined ? call : { ...call, run })
     }
   })
 }
@@ -80,15 +92,33 @@ const agrees = (simulation: Simulation, key: string, exit: Exit.Exit<unknown, Re
   }
 }
 
-/** What the engine itself asks for before it publishes a session (DESIGN §7). */
-const restores = ({ method, params, state }: Simulation["sent"][number]): boolean =>
-  method === "tools/list" && params === undefined && (state?._tag === "Connecting" || state?._tag === "Reconnecting")
+const restoring: ReadonlySet<string> = new Set([
+  "logging/setLevel",
+  "resources/subscribe",
+  "resources/unsubscribe",
+  "tools/list"
+])
 
-/** No request is ever sent on a session that is not published. */
-const onlyOnPublished = (simulation: Simulation) => {
+/** What the engine itself asks of a session before it publishes it (DESIGN §7): in place of none, or beside the one that serves. */
+const restores = ({ generation, method, state }: Simulation["sent"][number]): boolean =>
+  restoring.has(method) &&
+  (state?._tag === "Connecting" ||
+    state?._tag === "Reconnecting" ||
+    (state?._tag === "Ready" && state.generation + 1 === generation))
+
+/** What the engine asks of a session that was replaced, as long as requests are in flight there: whether it lives. */
+const drains = (
+  { at, generation, method }: Simulation["sent"][number],
+  states: ReadonlyArray<ConnectionState.ConnectionState>
+): boolean =>
+  (method === "ping" || method === "tools/list") &&
+  states.some((state) => state._tag === "Ready" && state.generation > generation && state.since <= at)
+
+/** No request is ever sent on a session that is not published; `states` are all that were. */
+const onlyOnPublished = (simulation: Simulation, states: ReadonlyArray<ConnectionState.ConnectionState> = []) => {
   for (const sent of simulation.sent) {
     const { generation, method, state } = sent
-    if (restores(sent)) continue
+    if (restores(sent) || drains(sent, states)) continue
     assert.strictEqual(state?._tag, "Ready", `${method} was sent in ${state?._tag}`)
     assert(state?._tag === "Ready")
     assert.strictEqual(state.generation, generation, `${method} was sent on ${generation}`)
@@ -373,6 +403,18 @@ describe("rule 8: Ready is backed by a live session, or it ends within the liven
 /** The issue asks for 5,000 cases in CI; a failing one prints its seed and shrinks to a readable script. */
 const runs = process.env["CI"] === undefined ? 300 : 5_000
 
+const actions = [
+  "refresh",
+  "tools change",
+  "level debug",
+  "level error",
+  "roots home",
+  "roots work",
+  "read a",
+  "read a",
+  "read b"
+] as const
+
 describe("all rules at once", () => {
   const millis = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
   const few = <S extends Schema.Top>(item: S, maximum: number) => Schema.Array(item).check(Schema.isMaxLength(maximum))
@@ -383,6 +425,8 @@ describe("all rules at once", () => {
     opens: few(Schema.Literals(["ok", "slow", "fail", "hang", "flap"]), 12),
     /** How long the sessions live, one after the other; later ones live on. */
     lives: few(millis(20_000), 10),
+    /** How long the user's own part of a restoration takes, one after the other; later ones take no time. */
+    restorations: few(Schema.Literals([0, 400, 2500]), 12),
     /** What happens to the requests, probes among them, one after the other; later ones are answered. */
     fates: few(Schema.Literals([...allFates]), 25),
     calls: few(
@@ -396,15 +440,25 @@ describe("all rules at once", () => {
       20
     ),
     reconnects: few(millis(40_000), 2),
+    /** What is wished of every session, and what the server changes by itself; who reads, reads for `millis`. */
+    acts: few(
+      Schema.Struct({
+        at: millis(40_000),
+        what: Schema.Literals(actions),
+        millis: Schema.Literals([0, 900, 7000, 1_000_000])
+      }),
+      12
+    ),
     closeAt: millis(160_000)
   }
 
   it.effect.prop(
     "under random faults and random traffic",
     scenario,
-    ({ calls, closeAt, fates, lives, opens, reconnects, start }) =>
+    ({ acts, calls, closeAt, fates, lives, opens, reconnects, restorations, start }) =>
       Effect.gen(function* () {
-        const simulation = fateful(fates)
+        const simulation = fateful(fates, () => books)
+        const books = new ServerBooks(simulation)
         simulation.script.open = (attempt) => {
           switch (opens[attempt - 1] ?? "ok") {
             case "slow":
@@ -425,6 +479,9 @@ describe("all rules at once", () => {
         const scope = yield* Scope.make()
         const connection = yield* connect(simulation, {
           start,
+          transport: books.transport,
+          roots: [],
+          onSession: () => Effect.sleep(restorations[simulation.sessions.length - 1] ?? 0),
           startupTimeout: "4 seconds",
           requestTimeout: "6 seconds",
           wait: "8 seconds",
@@ -452,17 +509,76 @@ describe("all rules at once", () => {
         yield* Effect.forEach(reconnects, (at) =>
           connection.reconnect.pipe(Effect.ignore, Effect.delay(at), Effect.forkChild)
         )
+        const clock = yield* Clock.Clock
+        let toolsChangedAt = Number.NEGATIVE_INFINITY
+        const wished: { level: string | undefined; roots: unknown } = { level: undefined, roots: [] }
+        const readers: Array<{ readonly uri: string; readonly fiber: Fiber.Fiber<unknown> }> = []
+        const act = (
+          what: (typeof acts)[number]["what"],
+          millis: number
+        ): Effect.Effect<unknown, never, Scope.Scope> => {
+          switch (what) {
+            case "refresh":
+              return Effect.ignore(connection.refresh)
+            case "tools change":
+              toolsChangedAt = clock.currentTimeMillisUnsafe()
+              return books.changeTools
+            case "level debug":
+            case "level error": {
+              const level = what === "level debug" ? "debug" : "error"
+              wished.level = level
+              return Effect.ignore(connection.setLogLevel(level))
+            }
+            case "roots home":
+            case "roots work": {
+              const roots = [{ uri: `file:///${what}` }]
+              wished.roots = roots
+              return Effect.ignore(connection.setRoots(roots))
+            }
+            case "read a":
+            case "read b":
+              return connection.resourceUpdates(what).pipe(
+                Stream.runDrain,
+                Effect.timeoutOption(millis),
+                Effect.ignore,
+                Effect.forkScoped({ startImmediately: true }),
+                Effect.map((fiber) => readers.push({ uri: what, fiber }))
+              )
+          }
+        }
+        yield* Effect.forEach(acts, ({ at, millis, what }) =>
+          Effect.suspend(() => act(what, millis)).pipe(Effect.delay(at), Effect.forkScoped)
+        )
+        /** Rule 5, in a moment in which nothing is on its way: the session has what is desired, and the catalog what the server has. */
+        const asDesired = Effect.fnUntraced(function* (generation: number) {
+          if (simulation.sessions.some((session) => session.inFlight() > 0)) return
+          if ((yield* connection.health).waiting > 0) return
+          const { ignored, level, roots, subscriptions } = books.of(generation)
+          if (!ignored.has("logging/setLevel")) assert.strictEqual(level, wished.level, "the log level")
+          assert.deepStrictEqual(roots, wished.roots, "the roots")
+          const read = readers.flatMap(({ fiber, uri }) => (fiber.pollUnsafe() === undefined ? [uri] : []))
+          if (!ignored.has("resources/unsubscribe"))
+            assert.deepStrictEqual([...subscriptions].toSorted(), [...new Set(read)].toSorted(), "the subscriptions")
+          // A burst of changes is waited for.
+          if (ignored.has("tools/list") || clock.currentTimeMillisUnsafe() - toolsChangedAt < 2500) return
+          const { tools } = yield* connection.catalog
+          if (tools === undefined) return
+          assert.isFalse(tools.stale, "the catalog is stale")
+          assert.deepStrictEqual(tools.items, simulation.script.tools(generation), "the catalog")
+        })
         // Rule 8: whatever the moment, Ready means a session that was not lost.
-        yield* Effect.forkChild(
+        const watcher = yield* Effect.forkChild(
           Effect.gen(function* () {
-            yield* settle
+            yield* calm
             const state = yield* connection.state
             if (state._tag !== "Ready") return
-            const session = simulation.sessions.find((session) => session.generation === state.generation)
+            const session = simulation.sessions.findLast((session) => session.generation === state.generation)
             const lost = yield* Effect.timeoutOption(session?.lost ?? Effect.never, 1)
+            yield* calm
             const after = yield* connection.state
             if (lost._tag === "Some") assert.notStrictEqual(after, state, "Ready, but lost")
-          }).pipe(Effect.repeat(Schedule.spaced("1700 millis")))
+            else if (after === state) yield* asDesired(state.generation)
+          }).pipe(Effect.repeat(Schedule.spaced("2900 millis")))
         )
 
         yield* advanceInSteps(closeAt)
@@ -470,6 +586,9 @@ describe("all rules at once", () => {
         if (closeAt > 100_000) {
           callers.forEach((caller, i) => assert.isDefined(caller.pollUnsafe(), `call ${i} has no answer`))
         }
+        // What the watcher found: a fiber that nobody joins fails in silence.
+        yield* watcher.pollUnsafe() ?? Effect.void
+        yield* Fiber.interrupt(watcher)
         yield* Effect.forkChild(Scope.close(scope, Exit.void))
         yield* advance("1 second")
 
@@ -495,15 +614,18 @@ describe("all rules at once", () => {
           generations.map((_, i) => (generations[0] ?? 0) + i)
         )
         // Rule 4.
-        onlyOnPublished(simulation)
+        onlyOnPublished(simulation, states)
         // Rule 7.
-        if (reconnects.length === 0) {
+        if (reconnects.length === 0 && acts.every(({ what }) => what !== "refresh")) {
           simulation.attempts.slice(1).forEach((at, i) => assert.isAtLeast(at - (simulation.attempts[i] ?? 0), 1000))
         }
       }),
     { arbitrary: { runs, seed: 12 }, timeout: 300_000 }
   )
 })
+
+/** Lets every fiber that can run now do so, from within one: `settle` would wait until the time that is passing has passed. */
+const calm = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 /** Lets that much time pass, a little at a time. */
 const advanceInSteps = (millis: number) =>

@@ -178,14 +178,18 @@ const open = Effect.fnUntraced(function* <R>(
     return [...tokens].reduce((rest, token) => rest.replaceAll(token, "<redacted>"), concealed)
   }
   let lastActivity = clock.currentTimeMillisUnsafe()
-  let ticketOf: Wire.Options["ticketOf"] = () => undefined
+  let flights: SdkSession.Flights | undefined
+  let live = false
   const wire = yield* Wire.make({
     url,
     kind,
     authProvider: options.authProvider,
     connectTimeout: Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds"),
     maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
-    ticketOf: (id) => ticketOf(id),
+    flights: () => flights,
+    onBreak: (reason) => {
+      if (live && kind === "streamable") context.onSuspect(new ConnectionError({ server: context.server, reason }))
+    },
     onBytes: () => {
       lastActivity = clock.currentTimeMillisUnsafe()
       context.onActivity()
@@ -227,6 +231,10 @@ const open = Effect.fnUntraced(function* <R>(
           },
           // The SDK forgets all of its timers but the last one.
           reconnectionScheduler: (reconnect, delay) => {
+            if (flights?.isAbandoned() === true) {
+              flights.failBroken()
+              return
+            }
             const timer = setTimeout(() => {
               timers.delete(timer)
               reconnect()
@@ -239,13 +247,13 @@ const open = Effect.fnUntraced(function* <R>(
           }
         })
 
-  let live = false
   const onError = (error: unknown): void => {
     if (!live) return
     const reason = explain(error, undefined)
     if (kind === "sse") Deferred.doneUnsafe(broken, Exit.succeed(reason))
-    else if (error instanceof Network.WireFailure)
+    else if (error instanceof Network.WireFailure && !isNoStream(reason, wire)) {
       context.onSuspect(new ConnectionError({ server: context.server, reason }))
+    }
   }
 
   yield* Effect.addFinalizer(() =>
@@ -266,8 +274,8 @@ const open = Effect.fnUntraced(function* <R>(
     negotiation,
     explain,
     idHeader: kind === "sse" ? undefined : Wire.idHeader,
-    onTickets: (of) => {
-      ticketOf = of
+    onFlights: (all) => {
+      flights = all
     },
     onGap: context.onGap,
     lost: Deferred.await(broken),
@@ -296,6 +304,10 @@ const open = Effect.fnUntraced(function* <R>(
   }
   return session
 })
+
+/** Servers without a stream of notifications should say 405, and say whatever. */
+const isNoStream = (reason: Reason, wire: Wire.Wire): boolean =>
+  reason._tag === "UnexpectedStatus" && reason.status < 500 && !wire.hasStreamed()
 
 /** How many tokens of the past are still kept out of what is told. */
 const rememberedTokens = 8

@@ -58,8 +58,8 @@ export interface Options {
   readonly explain?: ((error: unknown, sent: boolean | undefined) => Reason) | undefined
   /** Whether the transport wants to be told which request a message is (`idHeader`). */
   readonly idHeader?: string | undefined
-  /** Told once how to find the request that is on the wire under an id. */
-  readonly onTickets?: ((ticketOf: (id: string) => RequestTicket | undefined) => void) | undefined
+  /** Told once what is in flight, where the transport has to know. */
+  readonly onFlights?: ((flights: Flights) => void) | undefined
   /** A stream of notifications has broken. */
   readonly onGap: () => void
   /** Waits for the loss of the transport. */
@@ -72,6 +72,18 @@ export interface Options {
   readonly lastActivity: () => number
 }
 
+/** The requests on the wire, as a transport sees them that has a stream for each. */
+export interface Flights {
+  /** The request under an id, as the transport was told it (`idHeader`). */
+  readonly ticketOf: (id: string) => RequestTicket | undefined
+  /** Its response has come to an end: if it was not answered, the SDK may take the stream up again. */
+  readonly broke: (id: string) => void
+  /** No broken stream will be taken up again: fails what waits for one. */
+  readonly failBroken: () => void
+  /** Whether the session has been given up. */
+  readonly isAbandoned: () => boolean
+}
+
 /** A request on the wire. */
 interface Flight {
   readonly ticket: RequestTicket
@@ -79,6 +91,8 @@ interface Flight {
   answered: boolean
   /** It answered with a JSON-RPC error. */
   refused: boolean
+  /** The stream that it is answered on has ended. */
+  broken: boolean
   /** Settles it, where the SDK would leave it waiting for its timeout. */
   readonly fail: (failure: Failed) => void
 }
@@ -126,7 +140,22 @@ export const open = Effect.fnUntraced(function* (
   }
 
   intercept(transport, flights, options.idHeader)
-  options.onTickets?.((id) => (flights.get(Number(id)) ?? flights.get(id))?.ticket)
+  const flightOf = (id: string) => flights.get(Number(id)) ?? flights.get(id)
+  const failBroken = (): void => {
+    for (const flight of flights.values()) {
+      if (flight.broken && !flight.answered) flight.fail("unanswered")
+    }
+  }
+  let abandoned = false
+  options.onFlights?.({
+    ticketOf: (id) => flightOf(id)?.ticket,
+    broke: (id) => {
+      const flight = flightOf(id)
+      if (flight !== undefined) flight.broken = true
+    },
+    failBroken,
+    isAbandoned: () => abandoned
+  })
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       lose(new TransportClosed({ description: "the session was closed" }))
@@ -181,9 +210,13 @@ export const open = Effect.fnUntraced(function* (
   }
 
   const session: McpSession = {
-    info: infoOf(client, options.pid),
+    info: infoOf(client, options),
     isolation,
     lost: Deferred.await(lost),
+    abandon: () => {
+      abandoned = true
+      failBroken()
+    },
     lastActivity: options.lastActivity,
     inFlight: () => flights.size,
     notify: (method, params) =>
@@ -192,7 +225,9 @@ export const open = Effect.fnUntraced(function* (
         client.notification(params === undefined ? { method } : { method, params }).then(
           () => resume(Effect.void),
           (error: unknown) =>
-            resume(Effect.fail(failureOf({ ticket, answered: false, refused: false, fail: () => {} }, error)))
+            resume(
+              Effect.fail(failureOf({ ticket, answered: false, refused: false, broken: false, fail: () => {} }, error))
+            )
         )
       }),
     request: <Method extends string>(ticket: RequestTicket<Method>) =>
@@ -205,6 +240,7 @@ export const open = Effect.fnUntraced(function* (
           ticket,
           answered: false,
           refused: false,
+          broken: false,
           fail: (failed) => {
             land()
             resume(
@@ -279,7 +315,13 @@ export const open = Effect.fnUntraced(function* (
                 Effect.suspend(() =>
                   Effect.fail(
                     failureOf(
-                      { ticket, answered: false, refused: ProtocolError.isInstance(error), fail: () => {} },
+                      {
+                        ticket,
+                        answered: false,
+                        broken: false,
+                        refused: ProtocolError.isInstance(error),
+                        fail: () => {}
+                      },
                       error
                     )
                   )
@@ -408,6 +450,7 @@ const intercept = (transport: Transport, flights: Map<string | number, Flight>, 
     // What the server said of an earlier leg says nothing of this one.
     flight.answered = false
     flight.refused = false
+    flight.broken = false
     flights.set(message.id, flight)
     return send(
       message,
@@ -558,7 +601,7 @@ const concealedBy =
         )
   }
 
-const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
+const infoOf = (client: Client, { pid, transport }: Options): SessionInfo => {
   const server = client.getServerVersion()
   return {
     era: client.getProtocolEra() ?? "legacy",
@@ -567,6 +610,7 @@ const infoOf = (client: Client, pid: number | undefined): SessionInfo => {
     version: server?.version ?? "unknown",
     capabilities: client.getServerCapabilities() ?? {},
     instructions: client.getInstructions(),
-    pid
+    pid,
+    sessionId: transport.sessionId
   }
 }

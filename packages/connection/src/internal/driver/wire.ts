@@ -9,10 +9,10 @@ import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { Agent, type Dispatcher, fetch as undiciFetch } from "undici"
 import { MalformedResponse, type Reason, SessionExpired, TransportClosed, Unauthorized } from "../reasons.ts"
-import type { RequestTicket } from "../../McpSession.ts"
 import * as Authorization from "./authorization.ts"
 import * as Network from "./network.ts"
 import { WireFailure } from "./network.ts"
+import type { Flights } from "./sdkSession.ts"
 
 /** Carries the JSON-RPC id of a request from the transport's `send` to its `fetch`, and goes no further. */
 export const idHeader = "x-mcp-tether-request"
@@ -24,8 +24,10 @@ export interface Options {
   readonly authProvider: Authorization.Provider | undefined
   readonly connectTimeout: Duration.Duration
   readonly maxMessageBytes: number
-  /** The request on the wire under an id. */
-  readonly ticketOf: (id: string) => RequestTicket | undefined
+  /** What is in flight, once that is known. */
+  readonly flights: () => Flights | undefined
+  /** A stream of events broke off. */
+  readonly onBreak: (reason: Reason) => void
   readonly onBytes: () => void
   readonly onToken: (token: string) => void
   /** A stream of notifications is open again, and what was said meanwhile was not kept for us. */
@@ -38,6 +40,8 @@ export interface Wire {
   readonly fetch: FetchLike
   /** The handshake is done: the SDK need not see refusals any more to negotiate. */
   readonly established: () => void
+  /** Whether the server has ever opened a stream of notifications. */
+  readonly hasStreamed: () => boolean
   /** Whether the server has said that it does not know the session. */
   readonly expired: () => boolean
   /** Why the last exchange failed, if it did. */
@@ -68,12 +72,12 @@ const makeOn = (agent: Agent, options: Options): Wire => {
   let streams = 0
   let lastFailure: Reason | undefined
 
-  const raw = async (target: string | URL, init: RequestInit | undefined, ticket: RequestTicket | undefined) => {
+  const raw = async (target: string | URL, init: RequestInit | undefined, id: string | undefined) => {
     const seen: Seen = { sent: false }
     try {
       const response = await undiciFetch(target, {
         ...(init as unknown as UndiciInit),
-        dispatcher: observed(agent, ticket, seen, options)
+        dispatcher: observed(agent, id, seen, options)
       })
       // The same class as far as the SDK can tell: Node's own fetch is undici's.
       return response as unknown as Response
@@ -89,8 +93,7 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     const headers = new Headers(init?.headers)
     const id = headers.get(idHeader)
     headers.delete(idHeader)
-    const ticket = id === null ? undefined : options.ticketOf(id)
-    const response = await raw(target, { ...init, headers }, ticket)
+    const response = await raw(target, { ...init, headers }, id ?? undefined)
     return check(response, init?.method ?? "GET", headers, init?.body)
   }
 
@@ -127,6 +130,8 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     if (method === "DELETE") return response
     if (method !== "POST") {
       await discard(response)
+      // What cannot be taken up again now never will be.
+      if (headers.has("last-event-id") && status < 500) options.flights()?.failBroken()
       throw new WireFailure(Network.ofStatus(status))
     }
     return refused(response, headers, body)
@@ -204,7 +209,8 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     established: () => {
       isEstablished = true
     },
-    expired: () => hasExpired
+    expired: () => hasExpired,
+    hasStreamed: () => streams > 0
   }
 }
 
@@ -215,7 +221,12 @@ interface Seen {
 }
 
 /** A dispatcher that notes what happens to one request. */
-const observed = (agent: Agent, ticket: RequestTicket | undefined, seen: Seen, options: Options): Dispatcher => {
+const observed = (agent: Agent, id: string | undefined, seen: Seen, options: Options): Dispatcher => {
+  const ticket = id === undefined ? undefined : options.flights()?.ticketOf(id)
+  let isStream = false
+  const ended = (): void => {
+    if (id !== undefined) options.flights()?.broke(id)
+  }
   const dispatch = (request: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean => {
     let budget = Number.POSITIVE_INFINITY
     return agent.dispatch(request, {
@@ -231,7 +242,8 @@ const observed = (agent: Agent, ticket: RequestTicket | undefined, seen: Seen, o
       onResponseStart: (controller, status, headers, message) => {
         options.onBytes()
         const type = headers["content-type"]
-        if (!(Predicate.isString(type) && type.includes("text/event-stream"))) budget = options.maxMessageBytes
+        isStream = Predicate.isString(type) && type.includes("text/event-stream")
+        if (!isStream) budget = options.maxMessageBytes
         handler.onResponseStart?.(controller, status, headers, message)
       },
       onResponseData: (controller, chunk) => {
@@ -249,8 +261,15 @@ const observed = (agent: Agent, ticket: RequestTicket | undefined, seen: Seen, o
         }
         handler.onResponseData?.(controller, chunk)
       },
-      onResponseEnd: (controller, trailers) => handler.onResponseEnd?.(controller, trailers),
-      onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
+      onResponseEnd: (controller, trailers) => {
+        ended()
+        handler.onResponseEnd?.(controller, trailers)
+      },
+      onResponseError: (controller, error) => {
+        ended()
+        handler.onResponseError?.(controller, error)
+        if (isStream && error.name !== "AbortError") options.onBreak(Network.ofNetwork(error, seen.sent))
+      },
       onBodySent: (chunk) => handler.onBodySent?.(chunk),
       onRequestSent: () => handler.onRequestSent?.()
     })

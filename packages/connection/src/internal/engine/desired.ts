@@ -22,6 +22,8 @@ export const make = (roots: ReadonlyArray<Root> | undefined): Desired => ({
 export interface Applied {
   logLevel: LoggingLevel | undefined
   readonly subscriptions: Set<string>
+  /** What it may be subscribed to: it was asked, and has not answered. */
+  readonly doubtful: Set<string>
   /** The roots that were there when the session began, or that it was told of since. */
   roots: ReadonlyArray<Root> | undefined
   /** What it has agreed to tell of, in the modern era. */
@@ -31,6 +33,7 @@ export interface Applied {
 export const appliedAtStart = ({ roots }: Desired): Applied => ({
   logLevel: undefined,
   subscriptions: new Set(),
+  doubtful: new Set(),
   roots,
   listening: nothing
 })

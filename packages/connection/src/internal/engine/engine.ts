@@ -1,20 +1,21 @@
 /** One connection: the supervisor, the requests, and their end. Effect only; knows no SDK and no socket. */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
 import type { Options, Ready, ResourceUpdate, Shape } from "../../McpConnection.ts"
-import type { ParamsOf, ResultOf, SessionInfo } from "../../McpSession.ts"
+import type { ParamsOf, ResultOf } from "../../McpSession.ts"
 import { ConnectionClosed, type ConnectionUnavailable, InvalidRequest, type RequestError } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
 import * as Catalogs from "./catalogs.ts"
@@ -27,6 +28,7 @@ import * as Requests from "./requests.ts"
 import * as Restoration from "./restoration.ts"
 import * as SessionScopes from "./sessionScopes.ts"
 import * as Supervisor from "./supervisor.ts"
+import * as Turns from "./turns.ts"
 
 export interface Engine extends Pick<
   Shape,
@@ -153,8 +155,8 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         return tell(
           "logging/setLevel",
           { level },
-          ({ capabilities, era }) => era === "legacy" && capabilities.logging !== undefined,
-          levelTurn
+          "the level",
+          ({ session }) => session.info.era === "legacy" && session.info.capabilities.logging !== undefined
         ).pipe(
           // What the server will not have is not desired: it would keep the next session from being restored.
           Effect.tapError((error) =>
@@ -190,84 +192,101 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
   const closedBefore = () => new ConnectionClosed({ server: core.server, delivery: "NotSent" })
 
   /** Servers may take concurrent requests in any order: of each thing one is told at a time, so that the last wish wins. */
-  const levelTurn = Semaphore.makeUnsafe(1)
-  const resourceTurns = new Map<string, Semaphore.Semaphore>()
-  const turnOf = (uri: string): Semaphore.Semaphore => {
-    const turn = resourceTurns.get(uri) ?? Semaphore.makeUnsafe(1)
-    resourceTurns.set(uri, turn)
-    return turn
-  }
+  const turns = Turns.make()
 
-  /** Sends what is desired now to the session that serves, if there is one that understands it; the next is restored to it. */
+  /** Sends what is desired now to the session that serves, if there is one where it is due; the next is restored to it. */
   const tell = <const Method extends "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe">(
     method: Method,
     params: ParamsOf<Method>,
-    understood: (info: SessionInfo) => boolean,
-    turn: Semaphore.Semaphore
+    turn: string,
+    due: (published: Core.Published) => boolean,
+    ended: (published: Core.Published, exit: Exit.Exit<unknown, RequestError>) => void = () => {}
   ): Effect.Effect<void, RequestError> =>
-    Effect.suspend((): Effect.Effect<void, RequestError> => {
-      const { published, state } = Ref.getUnsafe(core.snapshot)
-      if (state._tag === "Closed") return Effect.fail(closedBefore())
-      return published === undefined || !understood(published.session.info)
-        ? Effect.void
-        : requests.request(method, params, { ...options.defaults, replay: "never" }).pipe(
-            Effect.asVoid,
-            // The session was lost under it, and the next one is restored to what is desired: nothing needs to be sent again.
-            Effect.catchTag("ConnectionUnavailable", (error) =>
-              error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
+    turns.take(
+      turn,
+      Effect.suspend((): Effect.Effect<void, RequestError> => {
+        const { published, state } = Ref.getUnsafe(core.snapshot)
+        if (state._tag === "Closed") return Effect.fail(closedBefore())
+        return published === undefined || !due(published)
+          ? Effect.void
+          : requests.request(method, params, { ...options.defaults, replay: replayOn(published) }).pipe(
+              Effect.onExit((exit) => Effect.sync(() => ended(published, exit))),
+              Effect.asVoid,
+              // The session was lost under it, and the next one is restored to what is desired: nothing needs to be sent again.
+              Effect.catchTag("ConnectionUnavailable", (error) =>
+                error.because === "NotReplayed" && !goesOn(published) ? Effect.void : Effect.fail(error)
+              )
             )
-          )
-    }).pipe(turn.withPermits(1))
+      })
+    )
+
+  const goesOn = (published: Core.Published): boolean =>
+    published.session.isolation === "perRequest" && Ref.getUnsafe(core.snapshot).published === published
+
+  /** Each reader asks: the one whose request all relied on may have failed, or gone. */
+  const subscribe = (uri: string) =>
+    tell(
+      "resources/subscribe",
+      { uri },
+      `resource ${uri}`,
+      ({ applied, session }) => Desired.canSubscribe(session.info) && !applied.subscriptions.has(uri),
+      ({ applied }, exit) => {
+        if (Exit.isSuccess(exit)) applied.subscriptions.add(uri)
+        else if (!isRejected(exit)) applied.doubtful.add(uri)
+      }
+    )
+
+  const unsubscribe = (uri: string) =>
+    tell(
+      "resources/unsubscribe",
+      { uri },
+      `resource ${uri}`,
+      ({ applied, session }) =>
+        Desired.canSubscribe(session.info) &&
+        !desired.subscriptions.has(uri) &&
+        (applied.subscriptions.has(uri) || applied.doubtful.has(uri)),
+      ({ applied }, exit) => {
+        applied.subscriptions.delete(uri)
+        if (Exit.isSuccess(exit) || isRejected(exit)) applied.doubtful.delete(uri)
+        else applied.doubtful.add(uri)
+      }
+    )
 
   /** The same for a session of the modern era, whose subscriptions are one stream. */
   const listenAnew: Effect.Effect<void, RequestError> = Effect.suspend(() =>
     Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
       ? Effect.void
-      : requests
-          .onSession("subscriptions/listen", options.defaults, restoration.listen)
-          .pipe(
-            Effect.catchTag("ConnectionUnavailable", (error) =>
-              error.because === "NotReplayed" ? Effect.void : Effect.fail(error)
-            )
-          )
+      : requests.onSession("subscriptions/listen", options.defaults, restoration.listen).pipe(
+          // It is asked again for as long as the session lives, and the next one is restored to what is desired.
+          Effect.catchTag("ConnectionUnavailable", (error) => {
+            if (error.because !== "NotReplayed") return Effect.fail(error)
+            Ref.getUnsafe(core.snapshot).published?.wish()
+            return Effect.void
+          })
+        )
   )
 
   /** One subscription of the server for all readers of a resource. */
   const subscribed = (uri: string): Effect.Effect<void, RequestError, Scope.Scope> =>
     Effect.acquireRelease(
       Effect.sync(() => {
-        const readers = (desired.subscriptions.get(uri) ?? 0) + 1
-        desired.subscriptions.set(uri, readers)
-        return readers
+        desired.subscriptions.set(uri, (desired.subscriptions.get(uri) ?? 0) + 1)
       }),
       () =>
         Effect.suspend(() => {
-          const readers = desired.subscriptions.get(uri)
-          if (readers === undefined) return Effect.void
-          if (readers > 1) {
-            desired.subscriptions.set(uri, readers - 1)
+          const others = (desired.subscriptions.get(uri) ?? 0) - 1
+          if (others > 0) {
+            desired.subscriptions.set(uri, others)
             return Effect.void
           }
           desired.subscriptions.delete(uri)
           // In the background: whoever stops reading need not wait for the server to agree.
-          return Effect.andThen(
-            tell("resources/unsubscribe", { uri }, Desired.canSubscribe, turnOf(uri)),
-            listenAnew
-          ).pipe(Effect.ignore, Effect.forkDetach({ startImmediately: true }))
+          return Effect.andThen(unsubscribe(uri), listenAnew).pipe(
+            Effect.ignore,
+            Effect.forkDetach({ startImmediately: true })
+          )
         })
-    ).pipe(
-      Effect.flatMap((readers) =>
-        readers === 1
-          ? Effect.andThen(tell("resources/subscribe", { uri }, Desired.canSubscribe, turnOf(uri)), listenAnew)
-          : Effect.void
-      ),
-      // What the server will not have is not desired, and needs no end.
-      Effect.tapError((error) =>
-        Effect.sync(() => {
-          if (error._tag === "ServerRejected") desired.subscriptions.delete(uri)
-        })
-      )
-    )
+    ).pipe(Effect.andThen(subscribe(uri)), Effect.andThen(listenAnew))
 
   const updatesOf = Effect.fnUntraced(function* (
     uri: string
@@ -292,6 +311,13 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
 
   return engine
 })
+
+const isRejected = (exit: Exit.Exit<unknown, RequestError>): boolean =>
+  Exit.isFailure(exit) && Option.exists(Cause.findErrorOption(exit.cause), (error) => error._tag === "ServerRejected")
+
+/** Where a failed request proves nothing of its session, the session may go on, and is told again. */
+const replayOn = ({ session }: Core.Published): "safe" | "never" =>
+  session.isolation === "perRequest" ? "safe" : "never"
 
 /** Waits for the first session, or for the reason why there is none. */
 const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, ConnectionError> => {

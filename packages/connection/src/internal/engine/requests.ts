@@ -175,7 +175,7 @@ export const make = (
       {
         method: call.method,
         tool: call.tool,
-        protocolVersion: published.session.info.protocolVersion,
+        info: published.session.info,
         generation: published.generation,
         again: call.sendings++ > 0
       },

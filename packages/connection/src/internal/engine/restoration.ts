@@ -112,16 +112,23 @@ export const make = <R>(
       )
     })
 
+  /** What becomes of an answer to a list that is asked for now. */
+  const noting = ({ tools, versions }: Core.Published, kind: Catalog.Kind): ((result: unknown) => Catalogs.Reading) => {
+    const epoch = tools.epoch()
+    const readingOf = Catalogs.reading(versions, kind)
+    return (result) => {
+      if (kind === "tools") tools.remember(result, epoch)
+      return readingOf(result)
+    }
+  }
+
   const read = (published: Core.Published, kind: Catalog.Kind): Effect.Effect<Catalogs.Reading, SessionFailure> =>
-    Effect.suspend(() => {
-      const { session, tools, versions } = published
-      const epoch = tools.epoch()
-      const readingOf = Catalogs.reading(versions, kind)
-      return Effect.map(session.request(new RequestTicket<string>(Catalogs.methods[kind], undefined)), (result) => {
-        if (kind === "tools") tools.remember(result, epoch)
-        return readingOf(result)
-      })
-    })
+    Effect.suspend(() =>
+      Effect.map(
+        published.session.request(new RequestTicket<string>(Catalogs.methods[kind], undefined)),
+        noting(published, kind)
+      )
+    )
 
   /** Reads lists, each as `one` says. */
   const readEach = (
@@ -156,10 +163,19 @@ export const make = <R>(
       yield* settle(published)
       const { generation, session } = published
       const { onSession } = options
+      /** The lists that `onSession` has read, each as it was last. */
+      const seen = new Map<Catalog.Kind, Catalogs.Reading>()
       if (onSession !== undefined) {
         const handle: SessionHandle = {
           info: session.info,
-          request: (method, params) => session.request(new RequestTicket(method, params)),
+          request: (method, params) =>
+            Effect.suspend(() => {
+              const answer = session.request(new RequestTicket(method, params))
+              const kind = Catalogs.kindOf(method, params)
+              if (kind === undefined) return answer
+              const note = noting(published, kind)
+              return Effect.tap(answer, (result) => Effect.sync(() => seen.set(kind, note(result))))
+            }),
           notify: (method, params) => session.notify(method, params)
         }
         yield* step(
@@ -168,7 +184,13 @@ export const make = <R>(
           Effect.suspend(() => onSession(handle, { generation, previous }))
         )
       }
-      return yield* readEach(published, catalogs.listed(), step)
+      const listed = catalogs.listed()
+      const known = listed.flatMap((kind) => {
+        const reading = seen.get(kind)
+        return reading === undefined || reading.overtaken() ? [] : [reading]
+      })
+      const unknown = listed.filter((kind) => known.every((reading) => reading.kind !== kind))
+      return [...known, ...(yield* readEach(published, unknown, step))]
     })
   }
 }

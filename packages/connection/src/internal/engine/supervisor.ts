@@ -163,6 +163,7 @@ const lose = Effect.fnUntraced(function* <R>(
   yield* setback._tag === "Requested"
     ? Effect.logInfo("mcp session is given up, as requested", { generation })
     : Effect.logWarning("mcp session lost", { generation, reason: error.reason._tag, error: error.message })
+  published.session.abandon?.()
   // Over HTTP a session can be lost to us while it still answers what was asked before.
   yield* setback._tag === "Lost" && published.session.isolation === "perRequest" && error.reason._tag !== "LivenessLost"
     ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout)

@@ -102,9 +102,10 @@ export const make = Effect.fnUntraced(function* (
         yield* Effect.logInfo("mcp session is suspect", { reason: error.reason._tag, error: error.message })
         const loss = yield* examine(error)
         if (loss !== undefined) return loss
+        // Before anyone goes on: what was known of the server may not hold any more.
+        options.onCleared(error)
         clear()
         yield* Effect.logInfo("mcp session is good")
-        options.onCleared(error)
       }
     }).pipe(Effect.catchCause((cause) => (Cause.hasInterruptsOnly(cause) ? Effect.interrupt : Effect.never)))
   }

@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 import type { ConnectionEvent } from "../../ConnectionEvent.ts"
+import type { SessionInfo } from "../../McpSession.ts"
 import type { RequestError } from "../../RequestError.ts"
 
 const milliseconds = Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
@@ -49,7 +50,7 @@ export interface Telemetry {
     request: {
       readonly method: string
       readonly tool: string | undefined
-      readonly protocolVersion: string
+      readonly info: SessionInfo
       readonly generation: number
       readonly again: boolean
     },
@@ -144,15 +145,16 @@ export const make = (
         })
       )
     },
-    sending: ({ again, generation, method, protocolVersion, tool }, effect) =>
+    sending: ({ again, generation, info, method, tool }, effect) =>
       Effect.withSpan(effect, `mcp.client ${method}`, {
         captureStackTrace: false,
         kind: "client",
         attributes: {
           "mcp.method.name": method,
-          "mcp.protocol.version": protocolVersion,
+          "mcp.protocol.version": info.protocolVersion,
           "mcp.server.name": server,
           "mcp.generation": generation,
+          ...(info.sessionId === undefined ? {} : { "mcp.session.id": info.sessionId }),
           ...(tool === undefined ? {} : { "gen_ai.tool.name": tool })
         },
         links: again && outage !== undefined ? [{ span: outage, attributes: {} }] : []

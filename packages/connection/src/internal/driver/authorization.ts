@@ -44,6 +44,8 @@ export const make = (options: Options): FetchLike => {
   const send = isOAuth(provider) ? withDpopFromProvider(provider)(options.send) : options.send
   let scope: string | undefined
   let resourceMetadataUrl: URL | undefined
+  /** What the user was asked for and has not granted yet: asking again would make the answer worthless (its state, its PKCE verifier). */
+  let asked: { readonly token: string | undefined; readonly scope: string | undefined } | undefined
 
   const currentToken = async (): Promise<string | undefined> => {
     const token = isOAuth(provider) ? (await provider.tokens())?.access_token : await provider.token()
@@ -51,11 +53,16 @@ export const make = (options: Options): FetchLike => {
     return token
   }
 
-  const authorize = async (response: Response, forceReauthorization: boolean): Promise<void> => {
+  const authorize = async (
+    response: Response,
+    used: string | undefined,
+    forceReauthorization: boolean
+  ): Promise<void> => {
     if (!isOAuth(provider)) {
       if (provider.onUnauthorized === undefined) throw new UnauthorizedError()
       return provider.onUnauthorized({ response, serverUrl, fetchFn: authFetch })
     }
+    if (asked !== undefined && asked.token === used && asked.scope === scope) throw new UnauthorizedError(unanswered)
     const result = await auth(provider, {
       serverUrl,
       fetchFn: authFetch,
@@ -63,7 +70,10 @@ export const make = (options: Options): FetchLike => {
       ...(resourceMetadataUrl === undefined ? {} : { resourceMetadataUrl }),
       ...(scope === undefined ? {} : { scope })
     })
-    if (result !== "AUTHORIZED") throw new UnauthorizedError("the user has to authorize first")
+    if (result !== "AUTHORIZED") {
+      asked = { token: used, scope }
+      throw new UnauthorizedError(unanswered)
+    }
   }
 
   /** One flow at a time; whoever comes meanwhile shares its end. */
@@ -84,7 +94,7 @@ export const make = (options: Options): FetchLike => {
     }
     return shared(async () => {
       if ((await currentToken()) !== used) return
-      await authorize(response, false)
+      await authorize(response, used, false)
     })
   }
 
@@ -97,7 +107,7 @@ export const make = (options: Options): FetchLike => {
       if ((await currentToken()) !== used) return
       const granted = (await provider.tokens())?.scope
       scope = computeScopeUnion(scope, granted, challenge.scope)
-      await authorize(response, isStrictScopeSuperset(scope, granted))
+      await authorize(response, used, isStrictScopeSuperset(scope, granted))
     })
   }
 
@@ -136,6 +146,8 @@ export const make = (options: Options): FetchLike => {
     }
   }
 }
+
+const unanswered = "the user has to authorize first"
 
 export const challengeOf = (response: Response): string | undefined =>
   response.headers.get("www-authenticate") ?? undefined

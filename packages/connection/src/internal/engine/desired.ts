@@ -27,7 +27,7 @@ export interface Applied {
   /** The roots that were there when the session began, or that it was told of since. */
   roots: ReadonlyArray<Root> | undefined
   /** What it has agreed to tell of, in the modern era. */
-  listening: string
+  listening: SubscriptionFilter
 }
 
 export const appliedAtStart = ({ roots }: Desired): Applied => ({
@@ -107,7 +107,19 @@ export const nextStep = (
   return undefined
 }
 
-const nothing = "{}"
+const nothing: SubscriptionFilter = {}
+
+const isSame = (one: SubscriptionFilter, other: SubscriptionFilter): boolean =>
+  JSON.stringify(one) === JSON.stringify(other)
+
+/** The lists whose changes are told of with `filter`, and were not with `before`. */
+export const newlyTold = (filter: SubscriptionFilter, before: SubscriptionFilter): ReadonlyArray<Catalog.Kind> => [
+  ...(filter.toolsListChanged === true && before.toolsListChanged !== true ? (["tools"] as const) : []),
+  ...(filter.promptsListChanged === true && before.promptsListChanged !== true ? (["prompts"] as const) : []),
+  ...(filter.resourcesListChanged === true && before.resourcesListChanged !== true
+    ? (["resources", "resourceTemplates"] as const)
+    : [])
+]
 
 /** All changes that a session is to tell of are one request of the modern era (MCP 2026-07-28, `subscriptions/listen`). */
 const listenStep = (
@@ -117,15 +129,14 @@ const listenStep = (
   listed: ReadonlyArray<Catalog.Kind>
 ): Step | undefined => {
   const filter = filterOf(desired, info, listed)
-  const wanted = Object.keys(filter).length === 0 ? nothing : JSON.stringify(filter)
-  return wanted === applied.listening
+  return isSame(filter, applied.listening)
     ? undefined
     : {
         kind: "listen",
         method: "subscriptions/listen",
         filter,
         acknowledged: () => {
-          applied.listening = wanted
+          applied.listening = filter
         }
       }
 }
@@ -153,7 +164,7 @@ export const unlisten = (applied: Applied): void => {
   applied.listening = nothing
 }
 
-export const isListening = ({ listening }: Applied): boolean => listening !== nothing
+export const isListening = ({ listening }: Applied): boolean => !isSame(listening, nothing)
 
 /** Whether a server lets itself be subscribed to. The modern era has `subscriptions/listen` instead. */
 export const canSubscribe = ({ capabilities, era }: SessionInfo): boolean =>

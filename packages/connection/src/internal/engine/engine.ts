@@ -256,14 +256,18 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
   const listenAnew: Effect.Effect<void, RequestError> = Effect.suspend(() =>
     Ref.getUnsafe(core.snapshot).published?.session.info.era !== "modern"
       ? Effect.void
-      : requests.onSession("subscriptions/listen", options.defaults, restoration.listen).pipe(
-          // It is asked again for as long as the session lives, and the next one is restored to what is desired.
-          Effect.catchTag("ConnectionUnavailable", (error) => {
-            if (error.because !== "NotReplayed") return Effect.fail(error)
-            Ref.getUnsafe(core.snapshot).published?.wish()
-            return Effect.void
-          })
-        )
+      : requests
+          .onSession("subscriptions/listen", options.defaults, (published) =>
+            Effect.asVoid(restoration.listen(published))
+          )
+          .pipe(
+            // It is asked again for as long as the session lives, and the next one is restored to what is desired.
+            Effect.catchTag("ConnectionUnavailable", (error) => {
+              if (error.because !== "NotReplayed") return Effect.fail(error)
+              Ref.getUnsafe(core.snapshot).published?.wish()
+              return Effect.void
+            })
+          )
   )
 
   /** One subscription of the server for all readers of a resource. */

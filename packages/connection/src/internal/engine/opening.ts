@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Catalog from "../../Catalog.ts"
 import { type ConnectionError, type Reason, StartupTimeout } from "../../ConnectionError.ts"
@@ -252,15 +253,18 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       let gap = false
       while (true) {
         gap = (yield* Queue.take(wishes)) === "Gap" || gap
-        const failure = yield* Effect.flip(restoration.listen(session)).pipe(Effect.option)
-        if (Option.isSome(failure)) {
-          yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.value.message })
-          if (failure.value._tag === "ConnectionError") core.report(session, failure.value)
+        const told = yield* Effect.result(restoration.listen(session))
+        if (Result.isFailure(told)) {
+          const { failure } = told
+          yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.message })
+          if (failure._tag === "ConnectionError") core.report(session, failure)
           yield* Effect.sleep(Math.min(longestTendPause, firstTendPause * 2 ** failures))
           failures += 1
           Queue.offerUnsafe(wishes, "Wish")
           continue
         }
+        // What changed between the list and the server's word is told by nobody.
+        if (told.success.length > 0) Queue.offerUnsafe(changedLists, told.success)
         failures = 0
         if (!gap) continue
         gap = false

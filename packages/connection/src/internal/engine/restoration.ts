@@ -31,8 +31,11 @@ export interface Restoration<R> {
   /** Sends what is still missing, when something desired has changed meanwhile. */
   readonly settle: (published: Core.Published) => Effect.Effect<void, ConnectionError>
   readonly isSettled: (published: Core.Published) => boolean
-  /** Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet. */
-  readonly listen: (published: Core.Published) => Effect.Effect<void, SessionFailure>
+  /**
+   * Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet. Succeeds with the
+   * lists that it tells of from now on.
+   */
+  readonly listen: (published: Core.Published) => Effect.Effect<ReadonlyArray<Catalog.Kind>, SessionFailure>
   /** Reads lists anew; one that cannot be read is left out. */
   readonly relist: (
     published: Core.Published,
@@ -81,8 +84,9 @@ export const make = <R>(
     Effect.suspend(() => {
       const { applied, session } = published
       const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
-      if (next?.kind !== "listen") return Effect.void
+      if (next?.kind !== "listen") return Effect.succeed([])
       const { acknowledged, filter } = next
+      const told = Desired.newlyTold(filter, applied.listening)
       return session.listen(filter).pipe(
         Effect.catch((failure) =>
           // Not every server that has lists tells of their changes; who reads a resource has to know.
@@ -90,7 +94,8 @@ export const make = <R>(
             ? Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
             : Effect.fail(failure)
         ),
-        Effect.map(acknowledged)
+        Effect.map(acknowledged),
+        Effect.as(told)
       )
     }).pipe(listenTurn.withPermits(1))
 
@@ -101,7 +106,7 @@ export const make = <R>(
       if (next === undefined) return Effect.void
       const effect =
         next.kind === "listen"
-          ? listen(published)
+          ? Effect.asVoid(listen(published))
           : next.kind === "request"
             ? session.request(new RequestTicket<string>(next.method, next.params))
             : session.notify(next.method, next.params)

@@ -22,9 +22,6 @@ export interface Suspicions {
   readonly untilLost: Effect.Effect<ConnectionError>
 }
 
-/** What a server may ask to be left alone before its session counts as lost: who waits then has to be told when it is back. */
-const longestPause = Duration.seconds(30)
-
 /** Whether an error says by itself that the session is over, or that nothing more can be said of it. */
 const condemns = ({ reason }: ConnectionError): boolean =>
   reason._tag === "SessionExpired" || reason._tag === "InternalError"
@@ -42,16 +39,20 @@ export const make = Effect.fnUntraced(function* (
     readonly onCleared: (error: ConnectionError) => void
   }
 ) {
-  const raised = yield* Queue.unbounded<{ readonly error: ConnectionError; readonly clear: () => void }>()
-  let open: Suspicion | undefined
+  const raised = yield* Queue.unbounded<{
+    readonly error: ConnectionError
+    readonly urgent: Deferred.Deferred<void>
+    readonly clear: () => void
+  }>()
+  let open: { readonly suspicion: Suspicion; readonly urgent: Deferred.Deferred<void> } | undefined
 
   /** The error that the session is lost with, or `undefined` when it gave a sign of life. */
-  const examine = Effect.fnUntraced(function* (error: ConnectionError): Effect.fn.Return<ConnectionError | undefined> {
-    const { retryAfter } = error
-    if (retryAfter !== undefined) {
-      if (Duration.isGreaterThan(retryAfter, longestPause)) return error
-      yield* Effect.sleep(retryAfter)
-    }
+  const examine = Effect.fnUntraced(function* (
+    error: ConnectionError,
+    urgent: Effect.Effect<void>
+  ): Effect.fn.Return<ConnectionError | undefined> {
+    // A server that asks to be left alone is alive, unless something else says otherwise.
+    if (error.retryAfter !== undefined) yield* Effect.raceFirst(Effect.sleep(error.retryAfter), urgent)
     const asked = yield* Clock.currentTimeMillis
     return yield* Effect.suspend(() => session.request(new RequestTicket("ping", undefined))).pipe(
       Effect.match({
@@ -81,13 +82,18 @@ export const make = Effect.fnUntraced(function* (
 
   const suspicions: Suspicions = {
     raise: (error) => {
-      if (open !== undefined) return open
+      if (open !== undefined) {
+        if (error.retryAfter === undefined) Deferred.doneUnsafe(open.urgent, Exit.void)
+        return open.suspicion
+      }
       let cleared = false
       const verdict = Deferred.makeUnsafe<void>()
       const suspicion: Suspicion = { verdict, isCleared: () => cleared }
-      open = suspicion
+      const urgent = Deferred.makeUnsafe<void>()
+      open = { suspicion, urgent }
       Queue.offerUnsafe(raised, {
         error,
+        urgent,
         clear: () => {
           cleared = true
           open = undefined
@@ -98,9 +104,9 @@ export const make = Effect.fnUntraced(function* (
     },
     untilLost: Effect.gen(function* () {
       while (true) {
-        const { clear, error } = yield* Queue.take(raised)
+        const { clear, error, urgent } = yield* Queue.take(raised)
         yield* Effect.logInfo("mcp session is suspect", { reason: error.reason._tag, error: error.message })
-        const loss = yield* examine(error)
+        const loss = yield* examine(error, Deferred.await(urgent))
         if (loss !== undefined) return loss
         // Before anyone goes on: what was known of the server may not hold any more.
         options.onCleared(error)

@@ -4,3 +4,4 @@
  * @since 0.1.0
  */
 export * as VirtualClock from "./VirtualClock.ts"
+export * as Storm from "./Storm.ts"

@@ -3,8 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Fiber, Random, Ref, Schedule } from "effect"
 
 /** A test in virtual time. */
-const virtual = (name: string, body: Effect.Effect<void, Cause.TimeoutError | string, VirtualClock.VirtualClock>): void =>
-  it.live(name, () => Effect.provide(body, VirtualClock.layer()))
+const virtual = (
+  name: string,
+  body: Effect.Effect<void, Cause.TimeoutError | string, VirtualClock.VirtualClock>
+): void => it.live(name, () => Effect.provide(body, VirtualClock.layer()))
 
 /** Sleeps, then writes its name and the time. */
 const note = (log: Array<string>, name: string, after: Duration.Input): Effect.Effect<void> =>

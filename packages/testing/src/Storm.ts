@@ -6,8 +6,8 @@
  * moment, which is the worst case.
  *
  * `clients` are real connections, the engine as it is shipped, or only their policy, which is all that the server sees of them: both
- * give the same report, number by number (a test compares them). A connection takes 50 KiB and 0.1 ms for each
- * attempt, a policy a tenth of both (Node 24, two cores).
+ * give the same report, number by number (a test compares them). A connection takes 50 KiB and 0.15 ms for each
+ * attempt, a policy less than a quarter of both (Node 24, two cores).
  *
  * The same options and the same seed give the same report, number by number.
  *

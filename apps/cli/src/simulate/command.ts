@@ -65,7 +65,7 @@ const flags = {
   ),
   fidelity: Flag.Literals("fidelity", ["policy", "connection"]).pipe(
     Flag.withDescription(
-      "What a client is: its policy alone, or a whole connection, which does the same at ten times the cost"
+      "What a client is: its policy alone, or a whole connection, which does the same at several times the cost"
     ),
     Flag.withDefault("policy" as const)
   ),

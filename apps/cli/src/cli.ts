@@ -1,18 +1,26 @@
 /** The commands of `mcp-tether`. */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import packageJson from "../package.json" with { type: "json" }
+import { TokenStore } from "./auth/TokenStore.ts"
+import type { CommandFailed } from "./CommandFailed.ts"
+import { call } from "./commands/call.ts"
+import { login } from "./commands/login.ts"
+import { logout } from "./commands/logout.ts"
+import { ping } from "./commands/ping.ts"
+import { tools } from "./commands/tools.ts"
 import { demo, type DemoFailed } from "./demo/command.ts"
 
 const root = Command.make("mcp-tether").pipe(
   Command.withDescription("MCP connections that survive their servers"),
-  Command.withSubcommands([demo])
+  Command.withSubcommands([demo, login, logout, tools, call, ping])
 )
 
+const runRoot = Command.runWith(root, { version: packageJson.version })
+
 /** Runs the command that the arguments name. */
-export const run: (
+export const run = (
   args: ReadonlyArray<string>
-) => Effect.Effect<void, CliError.CliError | DemoFailed, Command.Environment> = Command.runWith(root, {
-  version: packageJson.version
-})
+): Effect.Effect<void, CliError.CliError | CommandFailed | DemoFailed, Command.Environment> =>
+  Effect.provide(runRoot(args), TokenStore.layer)

@@ -3,8 +3,8 @@ import { assert, describe } from "@effect/vitest"
 import { Client, SSEClientTransport, StreamableHTTPClientTransport, type Transport } from "@modelcontextprotocol/client"
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio"
 import * as Effect from "effect/Effect"
-import { isAlive, type Rig, scenario, textOf, until } from "../driver/rig.ts"
-import { type Call, type Era, journal, type Place, type Server, servers, versions } from "./servers.ts"
+import { isAlive, scenario, textOf, until } from "../driver/rig.ts"
+import { type Call, type Era, journal, type Place, placeOf, type Server, servers, versions } from "./servers.ts"
 
 /** The SDK's client alone, and what it hears. */
 interface Raw {
@@ -14,8 +14,6 @@ interface Raw {
   /** Whether a stream for announcements is open: whoever is told something before hears nothing. */
   readonly listens: () => boolean
 }
-
-const placeOf = (rig: Rig): Place => ({ dir: rig.dir, env: (rig.stdio().env ?? {}) as Place["env"] })
 
 const changes = {
   "notifications/tools/list_changed": "tools",

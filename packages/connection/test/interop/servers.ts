@@ -12,12 +12,15 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import type { Readable } from "node:stream"
 import { fileURLToPath } from "node:url"
+import type { Rig } from "../driver/rig.ts"
 
 /** Where one test keeps its files, and the environment of all its processes. */
 export interface Place {
   readonly dir: string
   readonly env: Readonly<Record<string, string>>
 }
+
+export const placeOf = (rig: Rig): Place => ({ dir: rig.dir, env: (rig.stdio().env ?? {}) as Place["env"] })
 
 /** A program to run: over stdio by the transport, over HTTP by {@link Reached.start}. */
 export interface Program {

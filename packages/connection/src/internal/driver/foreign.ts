@@ -13,6 +13,7 @@ import type { McpSession } from "../../McpSession.ts"
 import type { FromSdkOptions, McpTransport, OpenContext } from "../../McpTransport.ts"
 import { decode, valueOption } from "../options.ts"
 import * as Era from "./era.ts"
+import * as Flights from "./flights.ts"
 import * as Network from "./network.ts"
 import * as SdkSession from "./sdkSession.ts"
 
@@ -92,7 +93,7 @@ const listened = (made: Transport, onActivity: () => void, onClose: () => void):
   const transport: Transport = {
     start: () => made.start(),
     send: (message, options) => {
-      const ticket = SdkSession.ticketOf(options?.onresumptiontoken)
+      const ticket = Flights.ticketOf(options?.onresumptiontoken)
       if (ticket !== undefined) ticket.sent = true
       return made.send(message, options)
     },

@@ -20,6 +20,7 @@ import type { McpSession } from "../../McpSession.ts"
 import type { Headers, HttpOptions, McpTransport, OpenContext } from "../../McpTransport.ts"
 import { CountOption, decode, DurationOption, SecretOption, valueOption } from "../options.ts"
 import * as Concealment from "./concealment.ts"
+import type * as Flights from "./flights.ts"
 import * as Network from "./network.ts"
 import * as SdkSession from "./sdkSession.ts"
 import * as Wire from "./wire.ts"
@@ -178,7 +179,7 @@ const open = Effect.fnUntraced(function* <R>(
     return [...tokens].reduce((rest, token) => rest.replaceAll(token, "<redacted>"), concealed)
   }
   let lastActivity = clock.currentTimeMillisUnsafe()
-  let flights: SdkSession.Flights | undefined
+  let flights: Flights.Flights | undefined
   let live = false
   const wire = yield* Wire.make({
     url,
@@ -230,11 +231,9 @@ const open = Effect.fnUntraced(function* <R>(
             maxRetries: Number.POSITIVE_INFINITY
           },
           // The SDK forgets all of its timers but the last one.
-          reconnectionScheduler: (reconnect, delay) => {
-            if (flights?.isAbandoned() === true) {
-              flights.failBroken()
-              return
-            }
+          reconnectionScheduler: (reconnect, delay, attempts) => {
+            if (flights?.isAbandoned() === true || attempts >= resumptions) flights?.failBroken()
+            if (flights?.isAbandoned() === true) return
             const timer = setTimeout(() => {
               timers.delete(timer)
               reconnect()
@@ -309,8 +308,11 @@ const open = Effect.fnUntraced(function* <R>(
 const isNoStream = (reason: Reason, wire: Wire.Wire): boolean =>
   reason._tag === "UnexpectedStatus" && reason.status < 500 && !wire.hasStreamed()
 
+/** How often a broken stream is taken up again before the request that waits for it counts as failed; the SDK's own default. */
+const resumptions = 2
+
 /** How many tokens of the past are still kept out of what is told. */
-const rememberedTokens = 8
+const rememberedTokens = 64
 
 const plain = (value: string | Redacted.Redacted<string>): string =>
   Predicate.isString(value) ? value : Redacted.value(value)

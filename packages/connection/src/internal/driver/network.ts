@@ -135,7 +135,12 @@ export const ofOverload = (status: number, retryAfter: string | null, now: numbe
 const parseRetryAfter = (header: string | null, now: number): Duration.Duration | undefined => {
   if (header === null) return undefined
   const value = header.trim()
-  if (/^\d{1,9}$/.test(value)) return Duration.seconds(Number(value))
+  if (/^\d+$/.test(value)) return bounded(Number(value) * 1000)
   const at = /[a-z]/i.test(value) ? Date.parse(value) : Number.NaN
-  return Number.isNaN(at) ? undefined : Duration.millis(Math.max(0, at - now))
+  return Number.isNaN(at) ? undefined : bounded(at - now)
 }
+
+/** Timers of Node fire at once past 24.8 days. */
+const longestRetryAfter = 20 * 24 * 60 * 60 * 1000
+
+const bounded = (millis: number): Duration.Duration => Duration.millis(Math.min(Math.max(0, millis), longestRetryAfter))

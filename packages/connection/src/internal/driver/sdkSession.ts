@@ -2,15 +2,13 @@
 import {
   Client,
   type ClientContext,
-  type JSONRPCMessage,
   LOG_LEVEL_META_KEY,
   type McpSubscription,
   type PriorDiscovery,
   ProtocolError,
   type RequestOptions,
   type StandardSchemaV1,
-  type Transport,
-  type TransportSendOptions
+  type Transport
 } from "@modelcontextprotocol/client"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -34,6 +32,7 @@ import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
+import * as Flights from "./flights.ts"
 
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
 const noSdkTimeout = 2 ** 31 - 1
@@ -59,7 +58,7 @@ export interface Options {
   /** Whether the transport wants to be told which request a message is (`idHeader`). */
   readonly idHeader?: string | undefined
   /** Told once what is in flight, where the transport has to know. */
-  readonly onFlights?: ((flights: Flights) => void) | undefined
+  readonly onFlights?: ((flights: Flights.Flights) => void) | undefined
   /** A stream of notifications has broken. */
   readonly onGap: () => void
   /** Waits for the loss of the transport. */
@@ -72,56 +71,12 @@ export interface Options {
   readonly lastActivity: () => number
 }
 
-/** The requests on the wire, as a transport sees them that has a stream for each. */
-export interface Flights {
-  /** The request under an id, as the transport was told it (`idHeader`). */
-  readonly ticketOf: (id: string) => RequestTicket | undefined
-  /** Its response has come to an end: if it was not answered, the SDK may take the stream up again. */
-  readonly broke: (id: string) => void
-  /** No broken stream will be taken up again: fails what waits for one. */
-  readonly failBroken: () => void
-  /** Whether the session has been given up. */
-  readonly isAbandoned: () => boolean
-}
-
-/** A request on the wire. */
-interface Flight {
-  readonly ticket: RequestTicket
-  /** The server has answered; the SDK settles the request a moment later. */
-  answered: boolean
-  /** It answered with a JSON-RPC error. */
-  refused: boolean
-  /** The stream that it is answered on has ended. */
-  broken: boolean
-  /** Settles it, where the SDK would leave it waiting for its timeout. */
-  readonly fail: (failure: Failed) => void
-}
-
-/** What the SDK does not tell: the reply was no JSON-RPC response, or the stream of its reply ended without one. */
-type Failed = "malformed" | "unanswered"
-
-/**
- * The SDK hands this option through to `Transport.send` as it is (protocol.ts, `_requestWithSchemaViaCodec`), on every leg of a
- * request, so it can carry the request's identity to the place where the bytes leave.
- */
-interface Carrier {
-  (token: string): void
-  flight?: Flight
-  /** Ends the exchange when the caller is gone. */
-  signal?: AbortSignal
-}
-
-/** The ticket of the request that a transport is asked to send. */
-export const ticketOf = (carrier: ((token: string) => void) | undefined): RequestTicket | undefined =>
-  (carrier as Carrier | undefined)?.flight?.ticket
-
 export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
   const { isolation, limits, transport } = options
   const context = yield* Effect.context<never>()
   const lost = Deferred.makeUnsafe<ConnectionError>()
-  const flights = new Map<string | number, Flight>()
   let loss: ConnectionError | undefined
   const conceal = options.conceal ?? ((text: string) => text)
   const concealData = options.conceal === undefined ? (data: unknown) => data : concealedBy(options.conceal)
@@ -139,23 +94,12 @@ export const open = Effect.fnUntraced(function* (
     Deferred.doneUnsafe(lost, Exit.succeed(loss))
   }
 
-  intercept(transport, flights, options.idHeader)
-  const flightOf = (id: string) => flights.get(Number(id)) ?? flights.get(id)
-  const failBroken = (): void => {
-    for (const flight of flights.values()) {
-      if (flight.broken && !flight.answered) flight.fail("unanswered")
-    }
-  }
-  let abandoned = false
-  options.onFlights?.({
-    ticketOf: (id) => flightOf(id)?.ticket,
-    broke: (id) => {
-      const flight = flightOf(id)
-      if (flight !== undefined) flight.broken = true
-    },
-    failBroken,
-    isAbandoned: () => abandoned
+  const flights = Flights.make(transport, {
+    idHeader: options.idHeader,
+    onHandshakeFailed: () =>
+      lose(new TransportClosed({ description: "the server ended its answer to the handshake without the answer" }))
   })
+  options.onFlights?.(flights)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       lose(new TransportClosed({ description: "the session was closed" }))
@@ -178,6 +122,7 @@ export const open = Effect.fnUntraced(function* (
         resume(Effect.suspend(() => Effect.fail(loss ?? explain(Failure.ofHandshake(error, conceal, options.explain)))))
     )
   })
+  flights.established()
   let subscription: McpSubscription | undefined
 
   const invalid = (ticket: RequestTicket, description: string) =>
@@ -188,7 +133,10 @@ export const open = Effect.fnUntraced(function* (
       description
     })
 
-  const failureOf = ({ refused, ticket }: Flight, error: unknown): SessionFailure => {
+  const failureOf = (
+    { refused, ticket }: Pick<Flights.Flight, "refused" | "ticket">,
+    error: unknown
+  ): SessionFailure => {
     const rejection = Failure.ofRequest(error, refused, limits)
     if (rejection._tag === "Disconnected") {
       if (loss !== undefined) return loss
@@ -213,51 +161,38 @@ export const open = Effect.fnUntraced(function* (
     info: infoOf(client, options),
     isolation,
     lost: Deferred.await(lost),
-    abandon: () => {
-      abandoned = true
-      failBroken()
-    },
+    abandon: flights.abandon,
     lastActivity: options.lastActivity,
-    inFlight: () => flights.size,
+    inFlight: flights.size,
     notify: (method, params) =>
       Effect.callback<void, SessionFailure>((resume) => {
         const ticket = new RequestTicket<string>(method, params)
         client.notification(params === undefined ? { method } : { method, params }).then(
           () => resume(Effect.void),
-          (error: unknown) =>
-            resume(
-              Effect.fail(failureOf({ ticket, answered: false, refused: false, broken: false, fail: () => {} }, error))
-            )
+          (error: unknown) => resume(Effect.fail(failureOf({ ticket, refused: false }, error)))
         )
       }),
     request: <Method extends string>(ticket: RequestTicket<Method>) =>
       Effect.callback<ResultOf<Method>, SessionFailure>((resume) => {
         const abort = new AbortController()
-        const land = (): void => {
-          if (ticket.requestId !== undefined) flights.delete(ticket.requestId)
-        }
-        const flight: Flight = {
-          ticket,
-          answered: false,
-          refused: false,
-          broken: false,
-          fail: (failed) => {
-            land()
-            resume(
-              Effect.fail(
-                failed === "malformed"
-                  ? invalid(ticket, "the reply is no JSON-RPC response")
-                  : (loss ??
-                      explain(new TransportClosed({ description: "the stream of the reply ended without the reply" })))
-              )
+        const flight = Flights.makeFlight(ticket, abort.signal, (failed) => {
+          flights.land(flight)
+          resume(
+            Effect.fail(
+              failed === "malformed"
+                ? invalid(ticket, "the reply is no JSON-RPC response")
+                : (loss ??
+                    explain(new TransportClosed({ description: "the server ended its answer without the answer" })))
             )
-            abort.abort(failed)
-          }
+          )
+          abort.abort(failed)
+        })
+        const land = (): void => flights.land(flight)
+        const requestOptions = {
+          signal: abort.signal,
+          timeout: noSdkTimeout,
+          onresumptiontoken: Flights.carrierOf(flight)
         }
-        const carrier: Carrier = () => {}
-        carrier.flight = flight
-        carrier.signal = abort.signal
-        const requestOptions = { signal: abort.signal, timeout: noSdkTimeout, onresumptiontoken: carrier }
         const { onProgress } = ticket
         dispatch(
           client,
@@ -313,18 +248,7 @@ export const open = Effect.fnUntraced(function* (
             (error: unknown) =>
               resume(
                 Effect.suspend(() =>
-                  Effect.fail(
-                    failureOf(
-                      {
-                        ticket,
-                        answered: false,
-                        broken: false,
-                        refused: ProtocolError.isInstance(error),
-                        fail: () => {}
-                      },
-                      error
-                    )
-                  )
+                  Effect.fail(failureOf({ ticket, refused: ProtocolError.isInstance(error) }, error))
                 )
               )
           )
@@ -371,9 +295,9 @@ const connect = async (options: Options, context: Context.Context<never>): Promi
     await client.connect(channel, { timeout: noSdkTimeout, ...(prior === undefined ? {} : { prior }) })
     return client
   }
-  if (negotiation._tag === "probe") return start(transport, false, negotiation.prior)
   await transport.start()
   const channelOf = channels(transport)
+  if (negotiation._tag === "probe") return start(channelOf(), false, negotiation.prior)
   if (negotiation.modern) return start(channelOf(), true)
   try {
     return await start(channelOf(), false)
@@ -388,16 +312,22 @@ const connect = async (options: Options, context: Context.Context<never>): Promi
   }
 }
 
-/** The same transport for one client after another: each may close what it was given, and the last one hears what comes. */
+/**
+ * The same transport for one client after another: each may close what it was given, and the last one hears what comes. While it asks
+ * for the era the SDK puts its own ears in the place of others (versionNegotiation.ts, `ProbeWindow`); here it cannot.
+ */
 const channels = (transport: Transport): (() => Transport) => {
   let current: Transport | undefined
-  const hear = transport.onmessage
+  const { onerror: worry, onmessage: hear } = transport
   transport.onmessage = (message, extra) => {
     hear?.(message, extra)
     current?.onmessage?.(message, extra)
   }
   transport.onclose = () => current?.onclose?.()
-  transport.onerror = (error) => current?.onerror?.(error)
+  transport.onerror = (error) => {
+    worry?.(error)
+    current?.onerror?.(error)
+  }
   return () => {
     current = {
       start: () => Promise.resolve(),
@@ -436,87 +366,6 @@ const serve = (client: Client, host: SessionHost, context: Context.Context<never
     return Promise.resolve()
   }
 }
-
-/** Notes which request is sent under which id, and what the server says of it, before the SDK sees it. */
-const intercept = (transport: Transport, flights: Map<string | number, Flight>, idHeader: string | undefined): void => {
-  const send = transport.send.bind(transport)
-  transport.send = (message, sendOptions) => {
-    const carrier = sendOptions?.onresumptiontoken as Carrier | undefined
-    const flight = carrier?.flight
-    if (flight === undefined || !("method" in message) || !("id" in message)) return send(message, sendOptions)
-    // A list of many pages is one request to us: only its last page is in flight.
-    if (flight.ticket.requestId !== undefined) flights.delete(flight.ticket.requestId)
-    flight.ticket.requestId = message.id
-    // What the server said of an earlier leg says nothing of this one.
-    flight.answered = false
-    flight.refused = false
-    flight.broken = false
-    flights.set(message.id, flight)
-    return send(
-      message,
-      idHeader === undefined ? sendOptions : withStream(sendOptions, carrier, message.id, idHeader, flights)
-    )
-  }
-  transport.onmessage = (message: JSONRPCMessage) => {
-    if ("method" in message) return tellProgress(message, flights)
-    if (!("id" in message) || message.id === undefined) return
-    // Some servers answer with the id as a string, and the SDK takes it for the number that it is.
-    const flight = flights.get(message.id) ?? flights.get(Number(message.id))
-    if (flight === undefined) return
-    flight.answered = true
-    if (!isResponse(message)) flight.fail("malformed")
-    else if ("error" in message) flight.refused = true
-  }
-}
-
-/** What a transport with a stream for each request is told besides. */
-const withStream = (
-  sendOptions: TransportSendOptions | undefined,
-  carrier: Carrier | undefined,
-  id: string | number,
-  idHeader: string,
-  flights: ReadonlyMap<string | number, Flight>
-): TransportSendOptions => ({
-  ...sendOptions,
-  headers: { ...sendOptions?.headers, [idHeader]: String(id) },
-  // The SDK leaves the exchange of a cancelled request open in the legacy era, and with it a socket.
-  requestSignal: sendOptions?.requestSignal ?? carrier?.signal,
-  // Not forwarded by the SDK from the options of a request (mcp-sdk-facts §5).
-  onRequestStreamEnd: () => {
-    sendOptions?.onRequestStreamEnd?.()
-    const flight = flights.get(id)
-    if (flight !== undefined && flight === carrier?.flight && !flight.answered) flight.fail("unanswered")
-  }
-})
-
-/**
- * Told as it comes: the SDK tells of progress a moment later, and drops it when the answer came in the same piece (protocol.ts,
- * `_onnotification` and `_onresponse`).
- */
-const tellProgress = (message: JSONRPCMessage, flights: ReadonlyMap<string | number, Flight>): void => {
-  if (!("method" in message) || message.method !== "notifications/progress") return
-  const { params } = message
-  if (!Predicate.hasProperty(params, "progress") || !Predicate.isNumber(params.progress)) return
-  const token = Predicate.hasProperty(params, "progressToken") ? params.progressToken : undefined
-  const flight = flights.get(Number(token))
-  if (flight === undefined || flight.answered) return
-  flight.ticket.onProgress?.({
-    progress: params.progress,
-    ...(Predicate.hasProperty(params, "total") && Predicate.isNumber(params.total) ? { total: params.total } : {}),
-    ...(Predicate.hasProperty(params, "message") && Predicate.isString(params.message)
-      ? { message: params.message }
-      : {})
-  })
-}
-
-/** JSON-RPC 2.0, §5. Everything else with the id of a request is a broken answer to it, which the SDK drops. */
-const isResponse = (message: JSONRPCMessage): boolean =>
-  message.jsonrpc === "2.0" &&
-  ("error" in message
-    ? Predicate.isObject(message.error) &&
-      Number.isInteger(message.error.code) &&
-      Predicate.isString(message.error.message)
-    : "result" in message && Predicate.isObject(message.result))
 
 const dispatch = (client: Client, ticket: RequestTicket, options: RequestOptions): Promise<unknown> => {
   const { method, params } = ticket

@@ -30,6 +30,7 @@ import { CountOption, decode, DurationOption, SecretOption } from "../options.ts
 import * as Concealment from "./concealment.ts"
 import * as Era from "./era.ts"
 import { Unserializable, unserializable } from "./failure.ts"
+import * as Flights from "./flights.ts"
 import * as LineSplitter from "./lineSplitter.ts"
 import * as Outbox from "./outbox.ts"
 import * as Pipes from "./pipes.ts"
@@ -350,7 +351,7 @@ const makeTransport = (outbox: Outbox.Outbox): Transport => ({
     const line = serialize(message)
     return line instanceof Unserializable
       ? Promise.reject(line)
-      : outbox.add(line, "id" in message ? message.id : undefined, SdkSession.ticketOf(options?.onresumptiontoken))
+      : outbox.add(line, "id" in message ? message.id : undefined, Flights.ticketOf(options?.onresumptiontoken))
   },
   close: () => {
     outbox.close(new Error("the client closed the transport"))

@@ -7,12 +7,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { Agent, type Dispatcher, fetch as undiciFetch } from "undici"
+import { Agent, buildConnector, type Dispatcher, fetch as undiciFetch } from "undici"
+import { Socket } from "node:net"
 import { MalformedResponse, type Reason, SessionExpired, TransportClosed, Unauthorized } from "../reasons.ts"
 import * as Authorization from "./authorization.ts"
 import * as Network from "./network.ts"
 import { WireFailure } from "./network.ts"
-import type { Flights } from "./sdkSession.ts"
+import type { Flights } from "./flights.ts"
 
 /** Carries the JSON-RPC id of a request from the transport's `send` to its `fetch`, and goes no further. */
 export const idHeader = "x-mcp-tether-request"
@@ -48,36 +49,71 @@ export interface Wire {
   readonly lastFailure: () => Reason | undefined
 }
 
-export const make = (options: Options): Effect.Effect<Wire, never, Scope.Scope> =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.sync(
-        () =>
-          new Agent({
-            connect: { timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) },
-            // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
-            headersTimeout: 0,
-            bodyTimeout: 0
+export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Wire, never, Scope.Scope> {
+  const { agent } = yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      const connect = buildConnector({ timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) })
+      // undici forgets a socket that is still connecting.
+      const connecting = new Set<Socket>()
+      const agent = new Agent({
+        connect: (target, callback) => {
+          const socket: unknown = connect(target, (...connected) => {
+            if (socket instanceof Socket) connecting.delete(socket)
+            callback(...connected)
           })
-      ),
-      (agent) => Effect.ignore(Effect.tryPromise(() => agent.destroy()))
-    ),
-    (agent) => makeOn(agent, options)
+          if (socket instanceof Socket) connecting.add(socket)
+        },
+        // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
+        headersTimeout: 0,
+        bodyTimeout: 0
+      })
+      return { agent, connecting }
+    }),
+    ({ agent, connecting }) =>
+      Effect.ignore(
+        Effect.tryPromise(() => {
+          for (const socket of connecting) socket.destroy()
+          return agent.destroy()
+        })
+      )
   )
+  const { turn, wire } = makeOn(agent, options)
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      const running = turn()
+      return running === undefined
+        ? Effect.void
+        : Effect.ignore(Effect.timeout(Effect.interruptible(Effect.tryPromise(() => running)), saveWithin))
+    })
+  )
+  return wire
+})
 
-const makeOn = (agent: Agent, options: Options): Wire => {
+/** How long a closing session waits for a token that it has asked for: a refresh token that is spent and not replaced is a login lost. */
+const saveWithin = Duration.seconds(1)
+
+const makeOn = (
+  agent: Agent,
+  options: Options
+): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
   let isEstablished = false
   let hasExpired = false
   let streams = 0
   let lastFailure: Reason | undefined
 
-  const raw = async (target: string | URL, init: RequestInit | undefined, id: string | undefined) => {
+  /** `id`: of the request that this is, or `undefined` for a notification, whose acceptance is no word of the server. */
+  const raw = async (
+    target: string | URL,
+    init: RequestInit | undefined,
+    id: string | undefined,
+    onBytes: () => void = () => {}
+  ) => {
     const seen: Seen = { sent: false }
     try {
       const response = await undiciFetch(target, {
         ...(init as unknown as UndiciInit),
-        dispatcher: observed(agent, id, seen, options)
+        dispatcher: observed(agent, id, seen, options, onBytes)
       })
       // The same class as far as the SDK can tell: Node's own fetch is undici's.
       return response as unknown as Response
@@ -87,26 +123,65 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     }
   }
 
+  /** The exchanges whose answer has not begun. */
+  const unanswered = new Set<Promise<void>>()
+  const note = (exchange: Promise<unknown>): void => {
+    const end = exchange.then(
+      () => void unanswered.delete(end),
+      () => void unanswered.delete(end)
+    )
+    unanswered.add(end)
+  }
+
+  const markSent = (id: string, sent: boolean): void => {
+    const ticket = options.flights()?.ticketOf(id)
+    if (ticket !== undefined) ticket.sent = sent
+  }
+
+  /**
+   * A refusal is told when the others who were under way are answered, too: it ends the session, and would leave them in doubt about
+   * what is refused for certain.
+   */
+  const company = (): Promise<unknown> => {
+    if (unanswered.size === 0) return Promise.resolve()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const enough = new Promise((resolve) => {
+      timer = setTimeout(resolve, companyMillis)
+    })
+    return Promise.race([Promise.all(unanswered), enough]).finally(() => clearTimeout(timer))
+  }
+
   const authFetch: FetchLike = (target, init) => raw(target, init, undefined)
 
   const send: FetchLike = async (target, init) => {
     const headers = new Headers(init?.headers)
     const id = headers.get(idHeader)
     headers.delete(idHeader)
-    const response = await raw(target, { ...init, headers }, id ?? undefined)
+    // The older transport does not pass headers on.
+    const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
+    const speaks = asked !== undefined || init?.method !== "POST"
+    const exchange = raw(target, { ...init, headers }, asked, speaks ? options.onBytes : undefined)
+    if (id !== null && options.authProvider !== undefined) note(exchange)
+    const response = await exchange
+    // Refused for certain: whatever becomes of the session while it waits for other credentials, it did not run.
+    if (response.status === 401 && id !== null) markSent(id, false)
     return check(response, init?.method ?? "GET", headers, init?.body)
   }
 
-  const authorized =
+  const authorization =
     options.authProvider === undefined
-      ? send
+      ? undefined
       : Authorization.make({
           provider: options.authProvider,
           serverUrl: url,
           send,
           authFetch,
-          onToken: options.onToken
+          onSecret: (secret) => {
+            if (secret.length >= minSecret) options.onToken(secret)
+          },
+          conceal
         })
+  const authorized = authorization === undefined ? send : authorization.fetch
 
   /** What a response means, before the SDK sees it. */
   const check = async (
@@ -145,7 +220,7 @@ const makeOn = (agent: Agent, options: Options): Wire => {
       response.status === 202
         ? new TransportClosed({ description: "the server accepted the request and will not answer it (HTTP 202)" })
         : new MalformedResponse({
-            description: `the server answered with ${essenceOf(response) ?? "no content type"} instead of a JSON-RPC message`
+            description: `the server answered with ${conceal(response.headers.get("content-type") ?? "no content type")} instead of a JSON-RPC message`
           })
     )
   }
@@ -179,19 +254,23 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     )
   }
 
+  /** What a provider and an authorization server say of a failure is theirs. */
+  const secretive = (reason: Reason): Reason =>
+    reason._tag !== "Unauthorized"
+      ? reason
+      : new Unauthorized({
+          status: reason.status,
+          challenge: reason.challenge === undefined ? undefined : conceal(reason.challenge),
+          description: reason.description === undefined ? undefined : conceal(reason.description)
+        })
+
   const allowed = async (response: Response): Promise<Response> => {
     if (response.status !== 401 && response.status !== 403) return response
     await discard(response)
-    const challenge = Authorization.challengeOf(response)
-    throw new WireFailure(
-      new Unauthorized({
-        status: response.status,
-        challenge: challenge === undefined ? undefined : conceal(challenge)
-      })
-    )
+    throw new WireFailure(new Unauthorized({ status: response.status, challenge: Authorization.challengeOf(response) }))
   }
 
-  return {
+  const wire: Wire = {
     fetch: (target, init) =>
       authorized(target, init)
         .then(allowed)
@@ -200,9 +279,18 @@ const makeOn = (agent: Agent, options: Options): Wire => {
             lastFailure = undefined
             return response
           },
-          (error: unknown) => {
-            lastFailure = error instanceof WireFailure ? error.reason : undefined
-            throw error
+          async (error: unknown) => {
+            if (!(error instanceof WireFailure)) {
+              lastFailure = undefined
+              throw error
+            }
+            lastFailure = secretive(error.reason)
+            if (lastFailure._tag === "Unauthorized") {
+              const id = new Headers(init?.headers).get(idHeader)
+              if (id !== null) markSent(id, true)
+              await company()
+            }
+            throw new WireFailure(lastFailure)
           }
         ),
     lastFailure: () => lastFailure,
@@ -212,7 +300,14 @@ const makeOn = (agent: Agent, options: Options): Wire => {
     expired: () => hasExpired,
     hasStreamed: () => streams > 0
   }
+  return { wire, turn: () => authorization?.turn() }
 }
+
+/** How long a refusal waits for the answers to others. */
+const companyMillis = 1_000
+
+/** What is shorter would be found everywhere, and is no secret. */
+const minSecret = 4
 
 type UndiciInit = NonNullable<Parameters<typeof undiciFetch>[1]>
 
@@ -221,11 +316,17 @@ interface Seen {
 }
 
 /** A dispatcher that notes what happens to one request. */
-const observed = (agent: Agent, id: string | undefined, seen: Seen, options: Options): Dispatcher => {
+const observed = (
+  agent: Agent,
+  id: string | undefined,
+  seen: Seen,
+  options: Options,
+  onBytes: () => void
+): Dispatcher => {
   const ticket = id === undefined ? undefined : options.flights()?.ticketOf(id)
   let isStream = false
   const ended = (): void => {
-    if (id !== undefined) options.flights()?.broke(id)
+    if (id !== undefined && options.kind === "streamable") options.flights()?.broke(id)
   }
   const dispatch = (request: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean => {
     let budget = Number.POSITIVE_INFINITY
@@ -240,14 +341,15 @@ const observed = (agent: Agent, id: string | undefined, seen: Seen, options: Opt
         handler.onRequestUpgrade?.(controller, status, headers, socket),
       onResponseStarted: () => handler.onResponseStarted?.(),
       onResponseStart: (controller, status, headers, message) => {
-        options.onBytes()
+        onBytes()
         const type = headers["content-type"]
         isStream = Predicate.isString(type) && type.includes("text/event-stream")
         if (!isStream) budget = options.maxMessageBytes
+        else if (id !== undefined) options.flights()?.streams(id)
         handler.onResponseStart?.(controller, status, headers, message)
       },
       onResponseData: (controller, chunk) => {
-        options.onBytes()
+        onBytes()
         budget -= chunk.length
         if (budget < 0) {
           controller.abort(
@@ -301,6 +403,11 @@ const parse = (text: string): unknown => {
 const requestIdOf = (body: RequestInit["body"]): unknown => {
   const message = Predicate.isString(body) ? parse(body) : undefined
   return Predicate.hasProperty(message, "method") && Predicate.hasProperty(message, "id") ? message.id : undefined
+}
+
+const idIn = (body: RequestInit["body"]): string | undefined => {
+  const id = requestIdOf(body)
+  return Predicate.isString(id) || Predicate.isNumber(id) ? String(id) : undefined
 }
 
 const isInitialize = (body: RequestInit["body"]): boolean => {

@@ -27,7 +27,7 @@ export interface Applied {
   /** The roots that were there when the session began, or that it was told of since. */
   roots: ReadonlyArray<Root> | undefined
   /** What it was asked to tell of in the modern era, and whether it does. */
-  listening: { readonly filter: string; readonly agreed: boolean }
+  listening: { readonly filter: SubscriptionFilter; readonly agreed: boolean }
 }
 
 export const appliedAtStart = ({ roots }: Desired): Applied => ({
@@ -107,8 +107,20 @@ export const nextStep = (
   return undefined
 }
 
-const nothing = "{}"
+const nothing: SubscriptionFilter = {}
 const silent: Applied["listening"] = { filter: nothing, agreed: true }
+
+const isSame = (one: SubscriptionFilter, other: SubscriptionFilter): boolean =>
+  JSON.stringify(one) === JSON.stringify(other)
+
+/** The lists whose changes are told of with `filter`, and were not with `before`. */
+export const newlyTold = (filter: SubscriptionFilter, before: SubscriptionFilter): ReadonlyArray<Catalog.Kind> => [
+  ...(filter.toolsListChanged === true && before.toolsListChanged !== true ? (["tools"] as const) : []),
+  ...(filter.promptsListChanged === true && before.promptsListChanged !== true ? (["prompts"] as const) : []),
+  ...(filter.resourcesListChanged === true && before.resourcesListChanged !== true
+    ? (["resources", "resourceTemplates"] as const)
+    : [])
+]
 
 /** All changes that a session is to tell of are one request of the modern era (MCP 2026-07-28, `subscriptions/listen`). */
 const listenStep = (
@@ -118,18 +130,17 @@ const listenStep = (
   listed: ReadonlyArray<Catalog.Kind>
 ): Step | undefined => {
   const filter = filterOf(desired, info, listed)
-  const wanted = Object.keys(filter).length === 0 ? nothing : JSON.stringify(filter)
-  return wanted === applied.listening.filter
+  return isSame(filter, applied.listening.filter)
     ? undefined
     : {
         kind: "listen",
         method: "subscriptions/listen",
         filter,
         acknowledged: () => {
-          applied.listening = { filter: wanted, agreed: true }
+          applied.listening = { filter, agreed: true }
         },
         refused: () => {
-          applied.listening = { filter: wanted, agreed: false }
+          applied.listening = { filter, agreed: false }
         }
       }
 }
@@ -157,7 +168,7 @@ export const unlisten = (applied: Applied): void => {
   applied.listening = silent
 }
 
-export const isListening = ({ listening }: Applied): boolean => listening.agreed && listening.filter !== nothing
+export const isListening = ({ listening }: Applied): boolean => listening.agreed && !isSame(listening.filter, nothing)
 
 /** Whether a server lets itself be subscribed to. The modern era has `subscriptions/listen` instead. */
 export const canSubscribe = ({ capabilities, era }: SessionInfo): boolean =>

@@ -259,7 +259,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         ? Effect.void
         : requests
             .onSession("subscriptions/listen", options.defaults, (published) =>
-              Effect.tapError(restoration.listen(published), (failure) =>
+              Effect.tapError(Effect.asVoid(restoration.listen(published)), (failure) =>
                 // It is asked again for as long as the session lives, and the next one is restored to what is desired.
                 failure._tag === "ConnectionError" ? Effect.sync(() => published.wish(late)) : Effect.void
               )

@@ -34,9 +34,7 @@ export const make = Effect.fnUntraced(function* (
     next: (now, error, served) =>
       Effect.suspend(() => {
         malformed = error.reason._tag === "MalformedResponse" ? malformed + 1 : 0
-        // What was there before may only be away for a while: gateways say 404 in the middle of a deployment.
-        const isRetryable = error.isRetryable || (served && error.reason._tag === "UnexpectedStatus")
-        if (!isRetryable || malformed > maxMalformed) return Effect.succeedNone
+        if (!mayHeal(error, served) || malformed > maxMalformed) return Effect.succeedNone
         return guarded(
           Effect.suspend(() => step(now, error)).pipe(
             Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),
@@ -53,3 +51,10 @@ export const make = Effect.fnUntraced(function* (
   }
   return ladder
 })
+
+/**
+ * Whether another attempt can help. What was there before may only be away for a while: gateways say 404 in the middle of a
+ * deployment.
+ */
+export const mayHeal = (error: ConnectionError, served: boolean): boolean =>
+  error.isRetryable || (served && error.reason._tag === "UnexpectedStatus")

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Catalog from "../../Catalog.ts"
 import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
@@ -269,20 +270,22 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
           if (failures > 1) yield* Effect.sleep(backoff(failures - 2))
         }
         yield* session.suspicions.settled
-        const failure = yield* restoration.listen(session, wish === "Gap" ? "anew" : undefined).pipe(
+        const told = yield* restoration.listen(session, wish === "Gap" ? "anew" : undefined).pipe(
           Effect.catchDefect((defect) => Effect.fail(core.defect("transport", Cause.die(defect)))),
-          Effect.flip,
-          Effect.option
+          Effect.result
         )
-        if (Option.isSome(failure)) {
-          yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.value.message })
-          if (failure.value._tag === "ConnectionError") core.report(session, failure.value)
+        if (Result.isFailure(told)) {
+          const { failure } = told
+          yield* Effect.logWarning("mcp server could not be asked to tell of changes", { error: failure.message })
+          if (failure._tag === "ConnectionError") core.report(session, failure)
           yield* Effect.sleep(backoff(failures))
           failures += 1
           Queue.offerUnsafe(wishes, "More")
           continue
         }
         agreedAt = yield* Clock.currentTimeMillis
+        // What changed between the list and the server's word is told by nobody.
+        if (told.success.length > 0) Queue.offerUnsafe(changedLists, told.success)
         if (!gap) continue
         gap = false
         yield* core.emit((at) => ConnectionEvent.NotificationsMissed({ at, generation }))

@@ -24,6 +24,7 @@ import {
 } from "../../RequestError.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
+import * as Ladder from "./ladder.ts"
 import * as Patience from "./patience.ts"
 import * as ReplayBudget from "./replayBudget.ts"
 import type { Suspicion } from "./suspicion.ts"
@@ -82,6 +83,8 @@ interface Call<Method extends string> {
   /** Since when it is unsent: all waits since then share one bound, also those on a session that died before it was sent. */
   unsentSince: number
   replays: number
+  /** Until when the server asked to be left alone. */
+  notBefore: number
   /** How often it was sent again on the session that it failed on. */
   resumptions: number
   sendings: number
@@ -255,13 +258,15 @@ export const make = (
       const unsafe =
         verdict === "AskTool" && Option.exists(promised, (annotations) => !ReplayPolicy.isSafeTool(annotations))
       // Nor does what cannot be healed become better on the same session.
-      const hopeless = suspicion !== undefined && !error.isRetryable
+      const hopeless = suspicion !== undefined && !Ladder.mayHeal(error, true)
       if (verdict === "Fail" || unsafe || hopeless) return fail(call, cause, "NotReplayed")
 
+      const now = clock.currentTimeMillisUnsafe()
       if (delivery !== "NotSent") {
         call.replays += 1
-        call.unsentSince = clock.currentTimeMillisUnsafe()
+        call.unsentSince = now
       }
+      call.notBefore = notBefore(error, now)
       return nextFor(call, published, verdict, suspicion).pipe(
         Effect.matchEffect({
           onSuccess: (next) =>
@@ -306,17 +311,19 @@ export const make = (
               Effect.catch((failure) => {
                 if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
                 const doubt = core.report(onto, failure)
-                return doubt !== undefined && !failure.isRetryable
-                  ? Effect.succeed(undefined)
-                  : nextFor(call, onto, verdict, doubt)
+                if (doubt !== undefined && !Ladder.mayHeal(failure, true)) return Effect.succeed(undefined)
+                return Clock.clockWith((clock) => {
+                  call.notBefore = notBefore(failure, clock.currentTimeMillisUnsafe())
+                  return nextFor(call, onto, verdict, doubt)
+                })
               })
             )
       )
     )
 
   /**
-   * A session that is good and on which a request fails again and again is left alone for longer each time. Ends with the session to
-   * send on, which is another one if it is replaced meanwhile.
+   * A session that is good and on which a request fails again and again is left alone for longer each time, and never for less than the
+   * server asked for. Ends with the session to send on, which is another one if it is replaced meanwhile.
    */
   const pause = <Method extends string>(
     call: Call<Method>,
@@ -324,10 +331,12 @@ export const make = (
   ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> =>
     Clock.clockWith((clock) => {
       const { wait } = call.options
-      const delay = call.resumptions === 0 ? 0 : Math.min(maxPause, firstPause * 2 ** (call.resumptions - 1))
+      const now = clock.currentTimeMillisUnsafe()
+      const backoff = call.resumptions === 0 ? 0 : Math.min(maxPause, firstPause * 2 ** (call.resumptions - 1))
       call.resumptions += 1
-      if (delay === 0) return Effect.succeed(on)
-      const due = Duration.millis(clock.currentTimeMillisUnsafe() + delay - call.unsentSince)
+      const delay = Math.max(backoff, call.notBefore - now)
+      if (delay <= 0) return Effect.succeed(on)
+      const due = Duration.millis(now + delay - call.unsentSince)
       if (wait === undefined || Duration.isGreaterThan(due, wait)) return Effect.fail(unavailable("WaitElapsed"))
       if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
       return Effect.flatMap(counted(Effect.raceFirst(Effect.sleep(delay), untilReplaced(on))), () =>
@@ -477,6 +486,9 @@ export const make = (
   return { request, onSession, awaitSession, unavailable, waiting: () => waiting }
 }
 
+const notBefore = ({ retryAfter }: ConnectionError, now: number): number =>
+  retryAfter === undefined ? now : now + Duration.toMillis(retryAfter)
+
 const makeCall = <Method extends string>(
   method: Method,
   params: ParamsOf<Method> | undefined,
@@ -491,6 +503,7 @@ const makeCall = <Method extends string>(
   startedAt: now,
   unsentSince: now,
   replays: 0,
+  notBefore: now,
   resumptions: 0,
   sendings: 0,
   delivery: "NotSent",

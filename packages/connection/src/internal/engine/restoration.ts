@@ -32,9 +32,12 @@ export interface Restoration<R> {
   readonly isSettled: (published: Core.Published) => boolean
   /**
    * Asks a session of the modern era for the changes that are desired to be told, if it does not tell of them yet; with `anew` also
-   * if it did until now.
+   * if it did until now. Succeeds with the lists that it tells of from now on.
    */
-  readonly listen: (published: Core.Published, anew?: "anew") => Effect.Effect<void, SessionFailure>
+  readonly listen: (
+    published: Core.Published,
+    anew?: "anew"
+  ) => Effect.Effect<ReadonlyArray<Catalog.Kind>, SessionFailure>
   /** Reads lists anew; one that cannot be read is left out. */
   readonly relist: (
     published: Core.Published,
@@ -81,8 +84,9 @@ export const make = <R>(
       const { applied, session } = published
       if (anew === "anew") Desired.unlisten(applied)
       const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
-      if (next?.kind !== "listen") return Effect.void
+      if (next?.kind !== "listen") return Effect.succeed([])
       const { acknowledged, filter, method, refused } = next
+      const told = Desired.newlyTold(filter, applied.listening.filter)
       return session.listen(filter).pipe(
         Effect.timeoutOrElse({
           duration: options.timeout,
@@ -91,13 +95,16 @@ export const make = <R>(
             return Effect.fail(core.error(new TransportClosed({ description })))
           }
         }),
-        Effect.map(acknowledged),
+        Effect.map(() => {
+          acknowledged()
+          return told
+        }),
         Effect.catch((failure) => {
           // Not every server that has lists tells of their changes; who reads a resource has to know.
           if (failure._tag !== "ServerRejected" || filter.resourceSubscriptions !== undefined)
             return Effect.fail(failure)
           refused()
-          return Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
+          return Effect.as(Effect.logDebug("mcp server does not tell of changes", { error: failure.message }), [])
         })
       )
     }).pipe(published.listenTurn.withPermits(1))

@@ -1,0 +1,32 @@
+/** `mcp-tether tools`: what a server offers. */
+import * as Effect from "effect/Effect"
+import * as Command from "effect/cli/Command"
+import * as Output from "./Output.ts"
+import { json, timeout, withSession } from "./Session.ts"
+import * as Target from "./Target.ts"
+
+export const tools = Command.make(
+  "tools",
+  { server: Target.operands, json, timeout },
+  Effect.fnUntraced(function* ({ json, server, timeout }) {
+    const target = yield* Target.parse(server)
+    const tools = yield* withSession(target, timeout, (connection) => connection.listTools())
+    if (json) return yield* Output.jsonLine(tools)
+    const width = Math.max(0, ...tools.map(({ name }) => name.length))
+    yield* Effect.forEach(
+      tools,
+      ({ description = "", name }) =>
+        Output.line(Output.plain(`${name.padEnd(width)}  ${description.split("\n", 1)[0] ?? ""}`).trimEnd()),
+      { discard: true }
+    )
+  })
+).pipe(
+  Command.withDescription("List the tools of a server"),
+  Command.withExamples([
+    { command: "mcp-tether tools https://example.com/mcp", description: "Of a server behind HTTP" },
+    {
+      command: "mcp-tether tools -- npx -y @modelcontextprotocol/server-everything",
+      description: "Of a server that is a command"
+    }
+  ])
+)

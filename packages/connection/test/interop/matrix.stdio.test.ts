@@ -1,0 +1,4 @@
+import { matrix } from "./matrix.ts"
+import { servers } from "./servers.ts"
+
+servers.filter(({ kind }) => kind === "stdio").forEach(matrix)

@@ -155,6 +155,22 @@ describe("what a modern session is asked to tell of", () => {
     })
   )
 
+  it.effect("what changes between a first list and the server's word to tell of changes is not missed", () =>
+    Effect.gen(function* () {
+      const simulation = modern({ listen: () => Effect.sleep("1 second"), tools: () => [tool("a")] })
+      const connection = yield* connect(simulation)
+      yield* connection.listTools()
+      simulation.script.tools = () => [tool("a"), tool("b")]
+      const events = yield* collect(connection)
+      yield* advance("1 second")
+      yield* advance("1 second")
+      assert.strictEqual(countOf(events, "CatalogChanged"), 1)
+      assert.lengthOf((yield* connection.catalog).tools?.items ?? [], 2)
+      yield* advance("1 minute")
+      assert.lengthOf(simulation.generationsOf("tools/list"), 2)
+    })
+  )
+
   it.effect("resources and their templates have one notification", () =>
     Effect.gen(function* () {
       const simulation = modern()

@@ -122,10 +122,8 @@ describe("all rules at once, where requests fail one by one", () => {
         let n = 0
         const pending = new Map<Call, Fate>()
         const expired = new Set<SimulatedSession["host"]>()
-        /** When the server asked the session to be left alone, and until when. */
-        const pauses: Array<{ readonly generation: number; readonly from: number; readonly until: number }> = []
-        /** When something failed that says nothing of being left alone: then the session is asked at once all the same. */
-        const alarms: Array<{ readonly generation: number; readonly at: number }> = []
+        /** When a call was refused, and until when. */
+        const pauses: Array<{ key: string; generation: number; from: number; until: number }> = []
         /** The calls that were refused for good while their session served, and how many requests were on the wire by then. */
         const condemned: Array<{ readonly key: string; readonly sent: number }> = []
         const noted = <A>(call: Call, answer: Effect.Effect<A, SessionFailure>) =>
@@ -136,9 +134,9 @@ describe("all rules at once, where requests fail one by one", () => {
                   return
                 const from = clock.currentTimeMillisUnsafe()
                 const { retryAfter } = error
-                if (retryAfter === undefined) alarms.push({ generation: call.generation, at: from })
-                else pauses.push({ generation: call.generation, from, until: from + Duration.toMillis(retryAfter) })
                 const key = keyOf(call.ticket.params)
+                if (retryAfter !== undefined && key !== undefined)
+                  pauses.push({ key, generation: call.generation, from, until: from + Duration.toMillis(retryAfter) })
                 if (error.reason._tag === "Unauthorized" && key !== undefined)
                   condemned.push({ key, sent: simulation.sent.length })
               })
@@ -153,7 +151,7 @@ describe("all rules at once, where requests fail one by one", () => {
             const fate = sequence[n++] ?? "answer"
             pending.set(call, fate)
             if (fate === "expire") expired.add(call.session.host)
-            return isEarly(fate) ? noted(call, earlyFates[fate]()) : Effect.void
+            return isEarly(fate) ? earlyFates[fate]() : Effect.void
           },
           handle: (call) => {
             const fate = pending.get(call) ?? "answer"
@@ -288,17 +286,11 @@ describe("all rules at once, where requests fail one by one", () => {
           else if (method === "ping" && state?._tag === "Ready") assert.isAtMost(generation, latest, "an unknown one")
           else if (method === "tools/list" && params !== undefined) assert.fail("a page nobody asked for")
         }
-        // Retry-After: the session is not asked how it is before, by whomsoever, unless something else is wrong with it.
-        for (const { from, generation, until } of pauses) {
-          for (const sent of simulation.sent) {
-            if (sent.method !== "ping" || sent.generation !== generation || callsFor("ping", calls, sent.at)) continue
-            if (sent.state?._tag !== "Ready" || sent.state.generation !== generation) continue
-            if (alarms.some((alarm) => alarm.generation === generation && alarm.at <= sent.at)) continue
-            if (doubts.some(({ at }) => at <= sent.at)) continue
-            assert.isFalse(
-              sent.at > from && sent.at < until,
-              `a ping at ${sent.at}, asked not to from ${from} to ${until}`
-            )
+        // Retry-After: what was refused is not sent again on the session before it has passed.
+        for (const { from, generation, key, until } of pauses) {
+          for (const { at, params, ...sent } of simulation.sent) {
+            if (sent.generation !== generation || keyOf(params) !== key) continue
+            assert.isFalse(at > from && at < until, `${key} was sent at ${at}, asked not to from ${from} to ${until}`)
           }
         }
         // Refused for good: never sent again.
@@ -318,10 +310,6 @@ describe("all rules at once, where requests fail one by one", () => {
     { arbitrary: { runs, seed: 41 }, timeout: 600_000 }
   )
 })
-
-/** Whether a caller's own ping may be what was sent then: it is a request like any other. */
-const callsFor = (what: string, calls: ReadonlyArray<{ readonly at: number; readonly what: string }>, at: number) =>
-  calls.some((call) => call.what === what && call.at <= at)
 
 /** What an answer says of a call must agree with the server's ledger. */
 const agrees = (key: string, ran: number, exit: Exit.Exit<unknown, RequestError>) => {

@@ -501,40 +501,21 @@ describe("a request that was refused", () => {
     })
   )
 
-  it.effect("for longer than it waits: it is told, and the session serves the others", () =>
+  it.effect("for a minute: who waits that long is answered then, and the session stays", () =>
     Effect.gen(function* () {
-      const simulation = http({ handle: failing(isCall, busy(3600)) })
-      const connection = yield* connect(simulation, { wait: "1 minute", policy: ReconnectPolicy.default })
-      const events = yield* collect(connection)
-      const pay = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "pay" })))
+      const simulation = http({ handle: failing(isCall, busy(60)) })
+      const connection = yield* connect(simulation, { wait: "2 minutes", heartbeat: {} })
+      const pay = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
+      const brief = yield* Effect.forkChild(connection.listPrompts({ wait: "1 second" }))
+      for (let i = 0; i < 59; i += 1) yield* advance("1 second")
+      assert.lengthOf(simulation.generationsOf("tools/call"), 1)
+      // It is asked whether it lives, all the same: an hour's Retry-After must not make a dead server Ready for an hour.
+      assert.isAtLeast(simulation.generationsOf("ping").length, 1)
+      assert.isAtLeast(simulation.sent.find(({ method }) => method === "ping")?.at ?? 0, 30_000)
       yield* advance("1 second")
-      assert.deepStrictEqual(yield* connection.callTool({ name: "read" }), text("read on 1"))
-      yield* advance("59 seconds")
-      assert.deepInclude(yield* Fiber.join(pay), {
-        _tag: "ConnectionUnavailable",
-        because: "WaitElapsed",
-        delivery: "Refused"
-      })
-      assert.deepStrictEqual(timed(simulation), ["0 pay", "1000 read"])
-      assert.deepStrictEqual(lossesOf(events), [])
-    })
-  )
-
-  it.effect("does not keep the session from being asked when something else fails", () =>
-    Effect.gen(function* () {
-      const refuse = failing(named("pay"), busy(3600))
-      const cutOnce = failing(named("read"), cut)
-      const simulation = http({ handle: (call) => (call.tool === "pay" ? refuse(call) : cutOnce(call)) })
-      const connection = yield* connect(simulation, { wait: "1 minute" })
-      const pay = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "pay" })))
-      yield* advance("1 second")
-      assert.deepStrictEqual(yield* connection.callTool({ name: "read" }), text("read on 1"))
-      yield* advance("1 minute")
-      assert.deepInclude(yield* Fiber.join(pay), { _tag: "ConnectionUnavailable", delivery: "Refused" })
-      assert.deepStrictEqual(
-        timed(simulation).filter((sent) => !sent.includes("tools/list")),
-        ["0 pay", "1000 read", "1000 ping", "1000 read"]
-      )
+      assert.deepStrictEqual(yield* Fiber.join(pay), text("pay on 1"))
+      assert.isDefined(brief.pollUnsafe())
+      assert.deepStrictEqual(simulation.log, ["open 1"])
     })
   )
 
@@ -557,26 +538,53 @@ describe("a request that was refused", () => {
     })
   )
 
-  it.effect("later failures put the probe off as far as the longest Retry-After says", () =>
+  it.effect("each waits as long as it was asked to: one that was asked for less does not wait for the others", () =>
     Effect.gen(function* () {
       let n = 0
+      const pauses = [20, 5, 10]
       const simulation = http({
         handle: (call) =>
-          Effect.suspend(() => (isCall(call) && (n += 1) <= 2 ? Effect.fail(n === 1 ? busy(5) : busy(10)) : call.run))
+          Effect.suspend(() => {
+            const pause = isCall(call) ? pauses[n++] : undefined
+            return pause === undefined ? call.run : Effect.fail(busy(pause))
+          })
       })
       const connection = yield* connect(simulation)
-      const first = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
+      const pay = (key: string) =>
+        Effect.forkChild(connection.callTool({ name: "pay", arguments: { key } })).pipe(Effect.tap(settle))
+      const calls = [yield* pay("20"), yield* pay("5"), yield* pay("10")]
+      for (let i = 0; i < 20; i += 1) yield* advance("1 second")
+      yield* Fiber.joinAll(calls)
+      assert.deepStrictEqual(simulation.ran, ["5", "10", "20"])
+      assert.deepStrictEqual(timed(simulation), [
+        "0 pay",
+        "0 pay",
+        "0 pay",
+        "5000 ping",
+        "5000 pay",
+        "10000 pay",
+        "20000 pay"
+      ])
+    })
+  )
+
+  it.effect("is no alibi: another failure without Retry-After has the session probed at once", () =>
+    Effect.gen(function* () {
+      const failOnce = failing((call) => call.ticket.method === "prompts/list", cut)
+      const refuseOnce = failing(isCall, busy(20))
+      const simulation = http({ handle: (call) => (isCall(call) ? refuseOnce(call) : failOnce(call)) })
+      const connection = yield* connect(simulation)
+      const pay = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
       yield* advance("2 seconds")
-      const second = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
-      yield* advance("9999 millis")
-      assert.notInclude(
-        simulation.sent.map((sent) => sent.method),
-        "ping",
-        "the server asked to be left alone until 12 s"
-      )
-      yield* advance("1 second")
-      yield* Fiber.joinAll([first, second])
-      assert.deepStrictEqual(simulation.log, ["open 1"])
+      const list = yield* Effect.forkChild(connection.listPrompts())
+      yield* settle
+      assert.deepStrictEqual(timed(simulation), ["0 pay", "2000 prompts/list", "2000 ping", "2000 prompts/list"])
+      yield* Effect.exit(Fiber.join(list))
+      yield* advance("17999 millis")
+      assert.isUndefined(pay.pollUnsafe())
+      yield* advance("1 millis")
+      assert.deepStrictEqual(yield* Fiber.join(pay), text("pay on 1"))
+      assert.lengthOf(simulation.generationsOf("tools/call"), 2)
     })
   )
 
@@ -595,7 +603,6 @@ describe("a request that was refused", () => {
       yield* advance("9999 millis")
       assert.deepStrictEqual(timed(simulation), ["0 prompts/list", "0 ping", "1000 pay", "2000 prompts/list"])
       yield* advance("1 millis")
-      yield* advance("2 seconds")
       assert.deepStrictEqual(yield* Fiber.join(pay), text("pay on 1"))
       assert.deepStrictEqual(simulation.log, ["open 1"])
     })

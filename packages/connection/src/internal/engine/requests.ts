@@ -266,7 +266,7 @@ export const make = (
         call.replays += 1
         call.unsentSince = now
       }
-      call.notBefore = error.retryAfter === undefined ? now : now + Duration.toMillis(error.retryAfter)
+      call.notBefore = notBefore(error, now)
       return nextFor(call, published, verdict, suspicion).pipe(
         Effect.matchEffect({
           onSuccess: (next) =>
@@ -311,18 +311,19 @@ export const make = (
               Effect.catch((failure) => {
                 if (failure._tag !== "ConnectionError") return Effect.succeed(undefined)
                 const doubt = core.report(onto, failure)
-                return doubt !== undefined && !failure.isRetryable
-                  ? Effect.succeed(undefined)
-                  : nextFor(call, onto, verdict, doubt)
+                if (doubt !== undefined && !Ladder.mayHeal(failure, true)) return Effect.succeed(undefined)
+                return Clock.clockWith((clock) => {
+                  call.notBefore = notBefore(failure, clock.currentTimeMillisUnsafe())
+                  return nextFor(call, onto, verdict, doubt)
+                })
               })
             )
       )
     )
 
   /**
-   * A session that is good and on which a request fails again and again is left alone for longer each time, and never for less
-   * than the server asked for. Ends with the session to
-   * send on, which is another one if it is replaced meanwhile.
+   * A session that is good and on which a request fails again and again is left alone for longer each time, and never for less than the
+   * server asked for. Ends with the session to send on, which is another one if it is replaced meanwhile.
    */
   const pause = <Method extends string>(
     call: Call<Method>,
@@ -484,6 +485,9 @@ export const make = (
 
   return { request, onSession, awaitSession, unavailable, waiting: () => waiting }
 }
+
+const notBefore = ({ retryAfter }: ConnectionError, now: number): number =>
+  retryAfter === undefined ? now : now + Duration.toMillis(retryAfter)
 
 const makeCall = <Method extends string>(
   method: Method,

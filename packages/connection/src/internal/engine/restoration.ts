@@ -95,15 +95,17 @@ export const make = <R>(
             return Effect.fail(core.error(new TransportClosed({ description })))
           }
         }),
-        Effect.map(acknowledged),
+        Effect.map(() => {
+          acknowledged()
+          return told
+        }),
         Effect.catch((failure) => {
           // Not every server that has lists tells of their changes; who reads a resource has to know.
           if (failure._tag !== "ServerRejected" || filter.resourceSubscriptions !== undefined)
             return Effect.fail(failure)
           refused()
-          return Effect.logDebug("mcp server does not tell of changes", { error: failure.message })
-        }),
-        Effect.as(told)
+          return Effect.as(Effect.logDebug("mcp server does not tell of changes", { error: failure.message }), [])
+        })
       )
     }).pipe(published.listenTurn.withPermits(1))
 

@@ -18,9 +18,9 @@ export interface Suspicion {
 export interface Suspicions {
   /** Notes what failed. While a suspicion is open, others join it. */
   readonly raise: (error: ConnectionError) => Suspicion
-  /** Whether a verdict is awaited. */
+  /** Whether a verdict is awaited; for so long, that is, that who only wants to know whether the server lives may wait for it. */
   readonly isOpen: () => boolean
-  /** Waits for the verdict, if one is awaited. */
+  /** Waits for the verdict, if one is awaited, but not as long as a server may ask to be left alone. */
   readonly settled: Effect.Effect<void>
   /** Probes whenever there is a suspicion; ends with the verdict that the session is lost. */
   readonly untilLost: Effect.Effect<ConnectionError>
@@ -29,13 +29,20 @@ export interface Suspicions {
 /** A suspicion that is open, and what its failures ask for. */
 interface Doubt extends Suspicion {
   readonly clear: () => void
-  /** The server asked to be left alone until then. A server that asks is alive, unless something else says otherwise. */
+  readonly since: number
+  /** When to probe: as soon as the first of those who failed may be sent again. What each was asked to wait for is its own affair. */
   notBefore: number
-  /** Completes when something else does. */
-  readonly urgent: Deferred.Deferred<void>
+  /** Completes when that has become sooner. */
+  sooner: Deferred.Deferred<void>
   /** The server that answers the probe may be another one. */
   mayHaveRestarted: boolean
 }
+
+/** How long those wait for a verdict who have not failed themselves: a server may ask to be left alone for hours. */
+const longestPause = Duration.seconds(30)
+
+/** In milliseconds: timers know no longer ones than 2^31. */
+const longestSleep = 2 ** 31 - 1
 
 /** Whether an error says by itself that the session is over, or that nothing more can be said of it. */
 const condemns = ({ reason }: ConnectionError): boolean =>
@@ -65,7 +72,7 @@ export const make = Effect.fnUntraced(function* (
   const raised = yield* Queue.unbounded<readonly [Doubt, ConnectionError]>()
   let open: Doubt | undefined
 
-  const doubt = (): Doubt => {
+  const doubt = (since: number): Doubt => {
     let cleared = false
     const verdict = Deferred.makeUnsafe<void>()
     return {
@@ -76,33 +83,34 @@ export const make = Effect.fnUntraced(function* (
         open = undefined
         Deferred.doneUnsafe(verdict, Exit.void)
       },
-      notBefore: Number.NEGATIVE_INFINITY,
-      urgent: Deferred.makeUnsafe<void>(),
+      since,
+      notBefore: Number.POSITIVE_INFINITY,
+      sooner: Deferred.makeUnsafe(),
       mayHaveRestarted: false
     }
   }
 
   const join = (doubt: Doubt, error: ConnectionError): void => {
-    const { retryAfter } = error
     doubt.mayHaveRestarted ||= mayHaveRestarted(error)
-    if (retryAfter === undefined) Deferred.doneUnsafe(doubt.urgent, Exit.void)
-    else doubt.notBefore = Math.max(doubt.notBefore, clock.currentTimeMillisUnsafe() + Duration.toMillis(retryAfter))
+    const wait = error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
+    const notBefore = clock.currentTimeMillisUnsafe() + wait
+    if (notBefore >= doubt.notBefore) return
+    const { sooner } = doubt
+    doubt.notBefore = notBefore
+    doubt.sooner = Deferred.makeUnsafe()
+    Deferred.doneUnsafe(sooner, Exit.void)
   }
 
-  /** The error that the session is lost with, or `undefined` when it gave a sign of life. */
-  const examine = Effect.fnUntraced(function* (
-    doubt: Doubt,
-    error: ConnectionError
-  ): Effect.fn.Return<ConnectionError | undefined> {
-    // Others may join meanwhile, and ask for more.
-    while (!Deferred.isDoneUnsafe(doubt.urgent)) {
+  /** A server that asks to be left alone is alive, unless something else says otherwise. */
+  const untilDue = Effect.fnUntraced(function* (doubt: Doubt) {
+    while (true) {
       const left = doubt.notBefore - (yield* Clock.currentTimeMillis)
-      if (left <= 0) break
-      yield* Effect.raceFirst(Effect.sleep(left), Deferred.await(doubt.urgent))
+      if (left <= 0) return
+      yield* Effect.raceFirst(Effect.sleep(Math.min(left, longestSleep)), Deferred.await(doubt.sooner))
     }
-    return yield* probe(error)
   })
 
+  /** The error that the session is lost with, or `undefined` when it gave a sign of life. */
   const probe = Effect.fnUntraced(function* (error: ConnectionError): Effect.fn.Return<ConnectionError | undefined> {
     const asked = yield* Clock.currentTimeMillis
     return yield* Effect.suspend(() => session.request(new RequestTicket("ping", undefined))).pipe(
@@ -132,26 +140,24 @@ export const make = Effect.fnUntraced(function* (
   })
 
   const suspicions: Suspicions = {
-    isOpen: () => open !== undefined,
-    settled: Effect.suspend(() => (open === undefined ? Effect.void : Deferred.await(open.verdict))),
+    isOpen: () => open !== undefined && clock.currentTimeMillisUnsafe() - open.since < Duration.toMillis(longestPause),
+    settled: Effect.suspend(() =>
+      open === undefined ? Effect.void : Effect.asVoid(Effect.timeoutOption(Deferred.await(open.verdict), longestPause))
+    ),
     raise: (error) => {
-      if (open !== undefined) {
-        const joined = open
-        // It may be cleared by the time this returns: whoever is woken runs at once.
-        join(joined, error)
-        return joined
-      }
-      const opened = doubt()
-      open = opened
-      join(opened, error)
-      Queue.offerUnsafe(raised, [opened, error])
-      return opened
+      const current = open ?? doubt(clock.currentTimeMillisUnsafe())
+      if (open === undefined) Queue.offerUnsafe(raised, [current, error])
+      open = current
+      // Last: whoever is woken by it goes on at once, and may clear it.
+      join(current, error)
+      return current
     },
     untilLost: Effect.gen(function* () {
       while (true) {
         const [doubt, error] = yield* Queue.take(raised)
         yield* Effect.logInfo("mcp session is suspect", { reason: error.reason._tag, error: error.message })
-        const loss = yield* examine(doubt, error)
+        yield* untilDue(doubt)
+        const loss = yield* probe(error)
         if (loss !== undefined) return loss
         // Whoever waits must not find what the server promised before.
         if (doubt.mayHaveRestarted) options.onRestart()

@@ -10,7 +10,11 @@ const json = process.env["VITEST_JSON"]
 
 export default defineConfig({
   test: {
-    projects: [project("connection", "packages/connection"), project("cli", "apps/cli")],
+    projects: [
+      project("connection", "packages/connection"),
+      project("testing", "packages/testing"),
+      project("cli", "apps/cli")
+    ],
     environment: "node",
     pool: "forks",
     // Tests start, stop and kill real processes: more workers than cores makes their deadlines lie.

@@ -23,7 +23,7 @@ const expect = (label: string, holds: boolean): void => {
 
 const pnpm = process.env["npm_execpath"] ?? "pnpm"
 
-for (const directory of ["packages/connection", "apps/cli"]) {
+for (const directory of ["packages/connection", "packages/testing", "apps/cli"]) {
   console.log(`\n${directory}`)
   const project = path.join(root, directory)
   const tarball = path.join(temporary, `${path.basename(directory)}.tgz`)

@@ -11,10 +11,11 @@ import { logout } from "./commands/logout.ts"
 import { ping } from "./commands/ping.ts"
 import { tools } from "./commands/tools.ts"
 import { demo, type DemoFailed } from "./demo/command.ts"
+import { simulate, type SimulateFailed } from "./simulate/command.ts"
 
 const root = Command.make("mcp-tether").pipe(
   Command.withDescription("MCP connections that survive their servers"),
-  Command.withSubcommands([demo, login, logout, tools, call, ping])
+  Command.withSubcommands([demo, simulate, login, logout, tools, call, ping])
 )
 
 const runRoot = Command.runWith(root, { version: packageJson.version })
@@ -22,5 +23,5 @@ const runRoot = Command.runWith(root, { version: packageJson.version })
 /** Runs the command that the arguments name. */
 export const run = (
   args: ReadonlyArray<string>
-): Effect.Effect<void, CliError.CliError | CommandFailed | DemoFailed, Command.Environment> =>
+): Effect.Effect<void, CliError.CliError | CommandFailed | DemoFailed | SimulateFailed, Command.Environment> =>
   Effect.provide(runRoot(args), TokenStore.layer)

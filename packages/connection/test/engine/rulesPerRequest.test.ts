@@ -151,7 +151,7 @@ describe("all rules at once, where requests fail one by one", () => {
             const fate = sequence[n++] ?? "answer"
             pending.set(call, fate)
             if (fate === "expire") expired.add(call.session.host)
-            return isEarly(fate) ? earlyFates[fate]() : Effect.void
+            return isEarly(fate) ? noted(call, earlyFates[fate]()) : Effect.void
           },
           handle: (call) => {
             const fate = pending.get(call) ?? "answer"

@@ -52,15 +52,20 @@ export interface Wire {
 export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Wire, never, Scope.Scope> {
   const { agent } = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const connect = buildConnector({ timeout: Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1) })
-      // undici forgets a socket that is still connecting.
+      // undici's own timer is up to a second late, and it forgets a socket that is still connecting.
+      const connect = buildConnector({ timeout: 0 })
+      const within = Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1)
       const connecting = new Set<Socket>()
       const agent = new Agent({
         connect: (target, callback) => {
           const socket: unknown = connect(target, (...connected) => {
+            clearTimeout(timer)
             if (socket instanceof Socket) connecting.delete(socket)
             callback(...connected)
           })
+          const timer = setTimeout(() => {
+            if (socket instanceof Socket) socket.destroy(new ConnectTimedOut())
+          }, within)
           if (socket instanceof Socket) connecting.add(socket)
         },
         // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
@@ -72,7 +77,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
     ({ agent, connecting }) =>
       Effect.ignore(
         Effect.tryPromise(() => {
-          for (const socket of connecting) socket.destroy()
+          for (const socket of connecting) socket.destroy(new Error("the session was closed"))
           return agent.destroy()
         })
       )
@@ -88,6 +93,10 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   )
   return wire
 })
+
+class ConnectTimedOut extends Error {
+  readonly code = "UND_ERR_CONNECT_TIMEOUT"
+}
 
 /** How long a closing session waits for a token that it has asked for: a refresh token that is spent and not replaced is a login lost. */
 const saveWithin = Duration.seconds(1)

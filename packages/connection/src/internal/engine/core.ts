@@ -15,6 +15,7 @@ import * as ConnectionState from "../../ConnectionState.ts"
 import type { McpSession, ServerNotification } from "../../McpSession.ts"
 import * as Catalogs from "./catalogs.ts"
 import type * as Desired from "./desired.ts"
+import * as SlidingPubSub from "./slidingPubSub.ts"
 import * as Suspicion from "./suspicion.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
@@ -121,10 +122,10 @@ const streamCapacity = 1024
 
 export const make = Effect.fnUntraced(function* (server: string) {
   const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined, generation: 0 })
-  const states = yield* PubSub.sliding<ConnectionState.ConnectionState>({ capacity: streamCapacity, replay: 1 })
-  const events = yield* PubSub.sliding<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
+  const states = yield* SlidingPubSub.make<ConnectionState.ConnectionState>({ capacity: streamCapacity, replay: 1 })
+  const events = yield* SlidingPubSub.make<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
   yield* PubSub.publish(states, ConnectionState.initial)
-  const notifications = yield* PubSub.sliding<ServerNotification>({ capacity: streamCapacity })
+  const notifications = yield* SlidingPubSub.make<ServerNotification>({ capacity: streamCapacity })
   const mailbox = yield* Queue.unbounded<Signal>()
   const phase = yield* Ref.make(0)
   const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)

@@ -501,6 +501,43 @@ describe("a request that was refused", () => {
     })
   )
 
+  it.effect("for longer than it waits: it is told, and the session serves the others", () =>
+    Effect.gen(function* () {
+      const simulation = http({ handle: failing(isCall, busy(3600)) })
+      const connection = yield* connect(simulation, { wait: "1 minute", policy: ReconnectPolicy.default })
+      const events = yield* collect(connection)
+      const pay = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "pay" })))
+      yield* advance("1 second")
+      assert.deepStrictEqual(yield* connection.callTool({ name: "read" }), text("read on 1"))
+      yield* advance("59 seconds")
+      assert.deepInclude(yield* Fiber.join(pay), {
+        _tag: "ConnectionUnavailable",
+        because: "WaitElapsed",
+        delivery: "Refused"
+      })
+      assert.deepStrictEqual(timed(simulation), ["0 pay", "1000 read"])
+      assert.deepStrictEqual(lossesOf(events), [])
+    })
+  )
+
+  it.effect("does not keep the session from being asked when something else fails", () =>
+    Effect.gen(function* () {
+      const refuse = failing(named("pay"), busy(3600))
+      const cutOnce = failing(named("read"), cut)
+      const simulation = http({ handle: (call) => (call.tool === "pay" ? refuse(call) : cutOnce(call)) })
+      const connection = yield* connect(simulation, { wait: "1 minute" })
+      const pay = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "pay" })))
+      yield* advance("1 second")
+      assert.deepStrictEqual(yield* connection.callTool({ name: "read" }), text("read on 1"))
+      yield* advance("1 minute")
+      assert.deepInclude(yield* Fiber.join(pay), { _tag: "ConnectionUnavailable", delivery: "Refused" })
+      assert.deepStrictEqual(
+        timed(simulation).filter((sent) => !sent.includes("tools/list")),
+        ["0 pay", "1000 read", "1000 ping", "1000 read"]
+      )
+    })
+  )
+
   it.effect("for a minute: who waits that long is answered then, and the session stays", () =>
     Effect.gen(function* () {
       const simulation = http({ handle: failing(isCall, busy(60)) })

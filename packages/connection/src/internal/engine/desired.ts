@@ -108,7 +108,6 @@ export const nextStep = (
 }
 
 const nothing: SubscriptionFilter = {}
-const silent: Applied["listening"] = { filter: nothing, agreed: true }
 
 const isSame = (one: SubscriptionFilter, other: SubscriptionFilter): boolean =>
   JSON.stringify(one) === JSON.stringify(other)
@@ -121,6 +120,7 @@ export const newlyTold = (filter: SubscriptionFilter, before: SubscriptionFilter
     ? (["resources", "resourceTemplates"] as const)
     : [])
 ]
+const silent: Applied["listening"] = { filter: nothing, agreed: true }
 
 /** All changes that a session is to tell of are one request of the modern era (MCP 2026-07-28, `subscriptions/listen`). */
 const listenStep = (

@@ -235,6 +235,8 @@ export const open = Effect.fnUntraced(function* (
           const ticket = new RequestTicket<string>("subscriptions/listen", undefined)
           client.listen(filter, { signal: abort.signal, timeout: noSdkTimeout }).then(
             (opened) => {
+              // Whoever asked has left meanwhile.
+              if (abort.signal.aborted) return void opened.close()
               subscription = opened
               void opened.closed.then((cause) => {
                 if (subscription !== opened) return

@@ -207,6 +207,8 @@ describe("secrets in headers and in the URL", () => {
         )
       )
       assertSecretive(rig, [error])
+      assert(error._tag === "ConnectionError" && error.reason._tag === "HeadersFailed", error.message)
+      assert.include(error.message, "Authorization")
       assert.deepStrictEqual(server.seen, [])
     })
   )

@@ -325,10 +325,25 @@ const headersOf = <R>(
   server: string
 ): Effect.Effect<Headers, ConnectionError, R> => {
   if (headers === undefined) return Effect.succeed({})
-  if (!Effect.isEffect(headers)) return Effect.succeed(headers)
   const failed = (description: string) => new ConnectionError({ server, reason: new HeadersFailed({ description }) })
+  const sendable = (made: Headers): Effect.Effect<Headers, ConnectionError> => {
+    const wrong = Object.entries(made).find(([name, value]) => !isSendable(name, plain(value)))
+    return wrong === undefined
+      ? Effect.succeed(made)
+      : Effect.fail(failed(`HTTP cannot carry the name or the value of ${JSON.stringify(wrong[0].slice(0, 60))}`))
+  }
+  if (!Effect.isEffect(headers)) return sendable(headers)
   return headers.pipe(
     Effect.mapError(({ message }) => failed(message)),
-    Effect.tap((made) => Effect.mapError(decodeHeaders(made), () => failed("they are no record of strings")))
+    Effect.tap((made) => Effect.mapError(decodeHeaders(made), () => failed("they are no record of strings"))),
+    Effect.flatMap(sendable)
   )
+}
+
+const isSendable = (name: string, value: string): boolean => {
+  try {
+    return new globalThis.Headers([[name, value]]).has(name)
+  } catch {
+    return false
+  }
 }

@@ -137,3 +137,58 @@ describe("McpTransport.fromSdk, whose `make` fails", () => {
     })
   )
 })
+
+/** A server that speaks one version of the protocol, as those of its time do: whatever it is offered, it answers with that. */
+const speaking = (version: string) =>
+  McpTransport.fromSdk({
+    label: version,
+    make: () =>
+      Effect.promise(async () => {
+        const [client, end] = V2Pair.createLinkedPair()
+        const results: Record<string, unknown> = {
+          initialize: {
+            protocolVersion: version,
+            capabilities: { tools: {} },
+            serverInfo: { name: "old", version: "1.0.0" }
+          },
+          ping: {},
+          "tools/list": { tools: [{ name: "echo", inputSchema: { type: "object" } }] },
+          "tools/call": { content: [{ type: "text", text: version }] }
+        }
+        end.onmessage = (message) => {
+          if (!("method" in message) || !("id" in message)) return
+          const result = results[message.method]
+          const answer =
+            result === undefined
+              ? { jsonrpc: "2.0" as const, id: message.id, error: { code: -32601, message: "no such method" } }
+              : { jsonrpc: "2.0" as const, id: message.id, result: result as Record<string, unknown> }
+          void end.send(answer)
+        }
+        await end.start()
+        return client
+      })
+  })
+
+describe("versions of the protocol", () => {
+  for (const version of ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+    it.live(`${version} is spoken`, () =>
+      Effect.gen(function* () {
+        const connection = yield* McpConnection.make({ transport: speaking(version) })
+        const { server } = yield* connection.awaitReady
+        assert.deepStrictEqual([server.era, server.protocolVersion], ["legacy", version])
+        assert.lengthOf(yield* connection.listTools(), 1)
+        assert.deepStrictEqual((yield* connection.callTool({ name: "echo" })).content, [
+          { type: "text", text: version }
+        ])
+        yield* connection.ping()
+      }).pipe(Effect.scoped)
+    )
+
+  it.live("one that nobody knows is UnsupportedProtocol, and not tried again", () =>
+    Effect.gen(function* () {
+      const error = yield* McpConnection.make({ transport: speaking("1999-01-01") }).pipe(Effect.scoped, Effect.flip)
+      assert(error._tag === "ConnectionError")
+      assert.strictEqual(error.reason._tag, "UnsupportedProtocol")
+    })
+  )
+})

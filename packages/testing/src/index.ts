@@ -1,7 +1,9 @@
 /**
- * Virtual time and reconnect storms.
+ * Bad days for clients of MCP servers: faults, simulated servers, virtual time, and reconnect storms.
  *
  * @since 0.1.0
  */
-export * as VirtualClock from "./VirtualClock.ts"
+export * as Fault from "./Fault.ts"
+export * as Faults from "./Faults.ts"
 export * as Storm from "./Storm.ts"
+export * as VirtualClock from "./VirtualClock.ts"

@@ -5,5 +5,7 @@
  */
 export * as Fault from "./Fault.ts"
 export * as Faults from "./Faults.ts"
+export * as JumpingClock from "./JumpingClock.ts"
+export * as SimulatedServer from "./SimulatedServer.ts"
 export * as Storm from "./Storm.ts"
 export * as VirtualClock from "./VirtualClock.ts"

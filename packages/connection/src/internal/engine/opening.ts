@@ -145,6 +145,12 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       Effect.flatMap(restoration.restore(candidate, previous === 0 ? undefined : previous), (readings) =>
         publish(candidate, readings, () => !gone)
       )
+    ).pipe(
+      // Lost in the very moment in which it was published: the attempt has succeeded, and the loss is for whoever watches.
+      Effect.catchIf(
+        () => Ref.getUnsafe(core.snapshot).published === candidate,
+        () => Effect.void
+      )
     )
     return candidate
   }).pipe(Effect.annotateLogs({ generation }))

@@ -1,0 +1,56 @@
+/** Whether a script can be played by a server: each step that cannot is named. */
+import { InvalidOptions } from "@mcp-tether/connection"
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Faulty from "../../Fault.ts"
+import * as Faults from "../../Faults.ts"
+
+const Step = Schema.Struct({ when: Faults.Trigger, fault: Faulty.Fault })
+
+/** What a server can do. */
+export interface Abilities {
+  readonly over: "stdio" | "http"
+  readonly releases: ReadonlyArray<string>
+  readonly canJump: boolean
+}
+
+export const checkScript = (
+  script: Faults.Script,
+  abilities: Abilities
+): Effect.Effect<void, InvalidOptions.InvalidOptions> => {
+  const issues = script.flatMap((step, index) => {
+    const decoded = Schema.decodeUnknownResult(Step)(step)
+    const wrong = Result.isFailure(decoded)
+      ? { expected: "a step of `Faults.at` or `Faults.on`", actual: decoded.failure.message }
+      : cannot(step.fault, abilities)
+    return wrong === undefined ? [] : [{ option: `faults[${index}]`, ...wrong }]
+  })
+  return Arr.isArrayNonEmpty(issues)
+    ? Effect.fail(new InvalidOptions.InvalidOptions({ of: "SimulatedServer", issues }))
+    : Effect.void
+}
+
+const cannot = (
+  fault: Faulty.Fault,
+  { canJump, over, releases }: Abilities
+): { readonly expected: string; readonly actual: string } | undefined => {
+  const actual = Faulty.describe(fault)
+  switch (fault._tag) {
+    case "ExpireSessions":
+    case "Unauthorized":
+    case "Unavailable":
+      return over === "http" ? undefined : { expected: `a fault of stdio, or over: "http"`, actual }
+    case "Noise":
+      return over === "stdio" ? undefined : { expected: `a fault of HTTP, or over: "stdio"`, actual }
+    case "Deploy":
+      return releases.includes(fault.release)
+        ? undefined
+        : { expected: `one of the releases: ${releases.join(", ") || "none is declared"}`, actual }
+    case "ClockJump":
+      return canJump ? undefined : { expected: "no jump, or a `JumpingClock` around the server", actual }
+    default:
+      return undefined
+  }
+}

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import { tool } from "@mcp-tether/testing/SimulatedServer"
 import type { Tool } from "@modelcontextprotocol/client"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Catalog from "../src/Catalog.ts"
-import { tool } from "./support/simulation.ts"
 
 const nothing = { added: [], removed: [], schemaChanged: [], annotationsChanged: [] }
 

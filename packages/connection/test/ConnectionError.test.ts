@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { failure } from "@mcp-tether/testing/SimulatedServer"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as ConnectionError from "../src/ConnectionError.ts"
 import type { Delivery } from "../src/Delivery.ts"
-import { failure } from "./support/simulation.ts"
 
 interface Row {
   readonly name: string

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import { exited } from "@mcp-tether/testing/SimulatedServer"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as ConnectionEvent from "../src/ConnectionEvent.ts"
 import * as ConnectionState from "../src/ConnectionState.ts"
-import { exited } from "./support/simulation.ts"
 
 const server = { era: "legacy", protocolVersion: "2025-11-25", name: "s", version: "1", capabilities: {} } as const
 

@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, failure } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,14 +16,14 @@ import type * as ConnectionEvent from "../src/ConnectionEvent.ts"
 import * as ConnectionState from "../src/ConnectionState.ts"
 import * as McpConnection from "../src/McpConnection.ts"
 import { connect, everySecond } from "./support/connect.ts"
-import { advance, exited, failure, settle, Simulation } from "./support/simulation.ts"
+import { advance, settle } from "./support/time.ts"
 
 const unauthorized = failure(new Reasons.Unauthorized({ status: 401 }))
 
 describe(`start: "required"`, () => {
   it.effect("is the default: make returns when the session serves", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("3 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("3 seconds") })
       const made = yield* Effect.forkScoped(McpConnection.make({ transport: simulation.transport }))
       yield* advance("2 seconds")
       assert.isUndefined(made.pollUnsafe())
@@ -33,7 +35,7 @@ describe(`start: "required"`, () => {
 
   it.effect("waits through failures that another attempt can heal", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: (n) => (n < 4 ? Effect.fail(exited) : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({ open: (n) => (n < 4 ? Effect.fail(exited) : Effect.void) })
       const made = yield* Effect.forkScoped(
         McpConnection.make({ transport: simulation.transport, policy: everySecond })
       )
@@ -44,7 +46,7 @@ describe(`start: "required"`, () => {
 
   it.effect("fails at once with an error that reconnecting cannot heal, and leaves nothing", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(unauthorized) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(unauthorized) })
       const error = yield* Effect.flip(McpConnection.make({ transport: simulation.transport }))
       assert.strictEqual(error, unauthorized)
       yield* advance("1 hour")
@@ -55,7 +57,7 @@ describe(`start: "required"`, () => {
 
   it.effect("fails with the last error when the policy ends", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const policy = Schedule.upTo(everySecond, { times: 2 })
       const made = yield* Effect.forkChild(Effect.flip(McpConnection.make({ transport: simulation.transport, policy })))
       yield* advance("2 seconds")
@@ -66,7 +68,7 @@ describe(`start: "required"`, () => {
 
   it.effect("fails with the last error after startWithin, and stops trying", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const made = yield* Effect.forkChild(
         Effect.flip(McpConnection.make({ transport: simulation.transport, policy: everySecond }))
       )
@@ -82,7 +84,7 @@ describe(`start: "required"`, () => {
 
   it.effect("fails with StartupTimeout after startWithin when the first handshake hangs, and closes it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const made = yield* Effect.forkChild(
         Effect.flip(McpConnection.make({ transport: simulation.transport, startWithin: "5 seconds" }))
       )
@@ -100,7 +102,7 @@ describe(`start: "required"`, () => {
   ] as const)("fails with the server's last words when startWithin ends %s", ([, seconds]) =>
     Effect.gen(function* () {
       let words = "nothing yet"
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (_, { setStderrTail }) => {
           setStderrTail(() => words)
           return Effect.never
@@ -123,7 +125,7 @@ describe(`start: "required"`, () => {
 
   it.effect("leaves nothing when make is interrupted", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const made = yield* Effect.forkChild(McpConnection.make({ transport: simulation.transport }).pipe(Effect.scoped))
       yield* settle
       assert.strictEqual(simulation.live, 1)
@@ -138,7 +140,7 @@ describe(`start: "required"`, () => {
 describe(`start: "background"`, () => {
   it.effect("make returns at once, and requests wait", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("3 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("3 seconds") })
       const connection = yield* McpConnection.make({ transport: simulation.transport, start: "background" })
       assert.include(["Idle", "Connecting"], (yield* connection.state)._tag)
       const call = yield* Effect.forkChild(connection.ping())
@@ -150,7 +152,7 @@ describe(`start: "background"`, () => {
 
   it.effect("make succeeds although the server can never be reached", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(unauthorized) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(unauthorized) })
       const connection = yield* McpConnection.make({ transport: simulation.transport, start: "background" })
       yield* settle
       assert.deepStrictEqual(
@@ -165,7 +167,7 @@ describe(`start: "background"`, () => {
 describe(`start: "lazy"`, () => {
   it.effect("opens nothing before the first request", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* McpConnection.make({ transport: simulation.transport, start: "lazy" })
       yield* advance("1 hour")
       assert.deepStrictEqual(yield* connection.state, ConnectionState.Idle())
@@ -177,7 +179,7 @@ describe(`start: "lazy"`, () => {
 
   it.effect("a thousand first requests open one session, and all are answered", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("1 second") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("1 second") })
       const connection = yield* McpConnection.make({ transport: simulation.transport, start: "lazy" })
       const calls = yield* Effect.forEach(Array.from({ length: 1000 }), () =>
         Effect.forkChild(connection.callTool({ name: "a" }))
@@ -192,7 +194,7 @@ describe(`start: "lazy"`, () => {
 
   it.effect(`a request with wait: "none" fails at once and opens nothing`, () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* McpConnection.make({ transport: simulation.transport, start: "lazy" })
       const error = yield* Effect.flip(connection.ping({ wait: "none" }))
       assert.deepInclude(error, { _tag: "ConnectionUnavailable", because: "NotWaiting", state: "Idle" })
@@ -203,7 +205,7 @@ describe(`start: "lazy"`, () => {
 describe("layer", () => {
   it.effect("provides the connection for as long as it is built", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const program = Effect.gen(function* () {
         const connection = yield* McpConnection.McpConnection
         return yield* connection.callTool({ name: "a" })
@@ -216,7 +218,7 @@ describe("layer", () => {
 
   it.effect("fails with the ConnectionError when the server cannot be reached", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(unauthorized) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(unauthorized) })
       const error = yield* Layer.build(McpConnection.layer({ transport: simulation.transport })).pipe(Effect.flip)
       assert.strictEqual(error, unauthorized)
     })
@@ -225,13 +227,19 @@ describe("layer", () => {
 
 describe("closing", () => {
   /** A connection whose scope the test closes. */
-  const closable = Effect.fnUntraced(function* (simulation: Simulation, options: Partial<McpConnection.Options> = {}) {
+  const closable = Effect.fnUntraced(function* (
+    simulation: SimulatedServer.SimulatedServer,
+    options: Partial<McpConnection.Options> = {}
+  ) {
     const scope = yield* Scope.make()
     const connection = yield* connect(simulation, options).pipe(Scope.provide(scope))
     return { connection, close: Scope.close(scope, Exit.void) }
   })
 
-  const afterwards = Effect.fnUntraced(function* (connection: McpConnection.Shape, simulation: Simulation) {
+  const afterwards = Effect.fnUntraced(function* (
+    connection: McpConnection.Shape,
+    simulation: SimulatedServer.SimulatedServer
+  ) {
     assert.deepStrictEqual(yield* connection.state, ConnectionState.Closed())
     assert.strictEqual(simulation.live, 0)
     const late = yield* Effect.flip(connection.callTool({ name: "late" }))
@@ -244,7 +252,7 @@ describe("closing", () => {
 
   it.effect("while Idle", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const { close, connection } = yield* closable(simulation, { start: "lazy" })
       yield* close
       yield* afterwards(connection, simulation)
@@ -254,7 +262,7 @@ describe("closing", () => {
 
   it.effect("while a handshake hangs: it is interrupted, and whoever waits gets ConnectionClosed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const { close, connection } = yield* closable(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       const ready = yield* Effect.forkChild(Effect.flip(connection.awaitReady))
@@ -270,7 +278,7 @@ describe("closing", () => {
 
   it.effect("while a backoff is waited for", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const { close, connection } = yield* closable(simulation, { policy: Schedule.spaced("1 minute") })
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* settle
@@ -282,7 +290,7 @@ describe("closing", () => {
 
   it.effect("while Ready with calls in flight: each gets ConnectionClosed that says how far it got", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         send: (call) => (call.tool === "unsent" ? Effect.never : Effect.void),
         handle: () => Effect.never
       })
@@ -302,7 +310,7 @@ describe("closing", () => {
 
   it.effect("while a call that may have run waits to be sent again: ConnectionClosed, delivery Unknown", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (n) => (n === 1 ? Effect.void : Effect.never),
         handle: () => Effect.never
       })
@@ -320,7 +328,7 @@ describe("closing", () => {
 
   it.effect("while Failed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(unauthorized) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(unauthorized) })
       const { close, connection } = yield* closable(simulation)
       yield* close
       yield* afterwards(connection, simulation)
@@ -329,7 +337,9 @@ describe("closing", () => {
 
   it.effect("while a dead session closes slowly: it is waited for", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ close: (n) => (n === 1 ? Effect.sleep("5 seconds") : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({
+        close: (n) => (n === 1 ? Effect.sleep("5 seconds") : Effect.void)
+      })
       const { close, connection } = yield* closable(simulation)
       yield* simulation.current.lose()
       yield* advance("2 seconds")
@@ -346,7 +356,10 @@ describe("closing", () => {
 
   it.effect("callers are not kept waiting by a session that closes slowly", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never, close: () => Effect.sleep("10 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({
+        open: () => Effect.never,
+        close: () => Effect.sleep("10 seconds")
+      })
       const { close, connection } = yield* closable(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* settle
@@ -360,7 +373,7 @@ describe("closing", () => {
 
   it.effect("abandons after closeTimeout what does not let go: a finalizer that hangs", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ close: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ close: () => Effect.never })
       const { close, connection } = yield* closable(simulation, { closeTimeout: "5 seconds" })
       yield* simulation.current.lose()
       yield* advance("1 second")
@@ -382,7 +395,7 @@ describe("closing", () => {
         [minute, { closeTimeout: "5 seconds" }, 5],
         [{}, {}, 15]
       ] as const) {
-        const simulation = new Simulation({ close: () => Effect.never })
+        const simulation = SimulatedServer.makeUnsafe({ close: () => Effect.never })
         const { close } = yield* closable(simulation, {
           ...options,
           transport: { ...simulation.transport, ...transport }
@@ -401,7 +414,7 @@ describe("closing", () => {
     () =>
       Effect.gen(function* () {
         const released = yield* Deferred.make<void>()
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (n) => (n === 1 ? Effect.void : Effect.uninterruptible(Deferred.await(released))),
           close: (n) => (n === 1 ? Effect.never : Effect.void)
         })
@@ -422,7 +435,7 @@ describe("closing", () => {
 
   it.effect("is not stopped by a finalizer that dies", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ close: () => Effect.die(new Error("bug")) })
+      const simulation = SimulatedServer.makeUnsafe({ close: () => Effect.die(new Error("bug")) })
       const { close, connection } = yield* closable(simulation)
       yield* simulation.current.lose()
       yield* advance("1 second")
@@ -443,7 +456,7 @@ describe("closing", () => {
         }
       })
       for (const end of ["ready", "untold", "sleeping", "hanging", "failed"] as const) {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (n) =>
             n === 1 || end === "ready" || end === "untold"
               ? Effect.void
@@ -488,17 +501,20 @@ describe("changes and events", () => {
       return { seen, fiber }
     })
 
-  const story = Effect.fnUntraced(function* (simulation: Simulation, connection: McpConnection.Shape) {
+  const story = Effect.fnUntraced(function* (
+    simulation: SimulatedServer.SimulatedServer,
+    connection: McpConnection.Shape
+  ) {
     const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
     yield* settle
     yield* Fiber.join(call)
     yield* advance("20 seconds")
-    simulation.script.open = (attempt) => (attempt < 4 ? Effect.fail(exited) : Effect.sleep("100 millis"))
+    simulation.behavior.open = (attempt) => (attempt < 4 ? Effect.fail(exited) : Effect.sleep("100 millis"))
     yield* simulation.current.lose()
     yield* advance("5 seconds")
     yield* Effect.forkScoped(Effect.ignore(connection.reconnect))
     yield* advance("5 seconds")
-    simulation.script.open = () => Effect.fail(unauthorized)
+    simulation.behavior.open = () => Effect.fail(unauthorized)
     yield* simulation.current.lose()
     yield* advance("5 seconds")
   })
@@ -506,7 +522,7 @@ describe("changes and events", () => {
   it.effect("changes tells the state now, then every change, none twice, and ends with Closed", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" }).pipe(Scope.provide(scope))
       const { fiber, seen } = yield* collect(connection.changes)
       yield* story(simulation, connection)
@@ -553,7 +569,7 @@ describe("changes and events", () => {
   it.effect("the state is the fold of the events, which come in order", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" }).pipe(Scope.provide(scope))
       const events = yield* collect(connection.events)
       const states = yield* collect(connection.changes)
@@ -595,7 +611,7 @@ describe("changes and events", () => {
 
   it.effect("events tell of the session's life: when it came, whether it was proven, how long there was none", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" })
       const { seen } = yield* collect(connection.events)
       yield* connection.ping()
@@ -620,7 +636,7 @@ describe("changes and events", () => {
 
   it.effect("a reader who does not read holds nothing up", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { policy: Schedule.spaced("1 millis") })
       const neverRead = <A>(stream: Stream.Stream<A>) =>
         stream.pipe(

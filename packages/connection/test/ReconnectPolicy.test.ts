@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { exited, failure } from "@mcp-tether/testing/SimulatedServer"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -8,7 +9,6 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { type ConnectionError, ServerUnavailable } from "../src/ConnectionError.ts"
 import * as ReconnectPolicy from "../src/ReconnectPolicy.ts"
-import { exited, failure } from "./support/simulation.ts"
 
 /** The delays that a policy answers to these errors with, up to its end. */
 const delaysOf = Effect.fnUntraced(function* (

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import { exited } from "@mcp-tether/testing/SimulatedServer"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as RequestError from "../src/RequestError.ts"
-import { exited } from "./support/simulation.ts"
 
 const call = { server: "simulated", method: "tools/call", tool: "pay" }
 

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -6,12 +7,11 @@ import { constants } from "node:buffer"
 import manifest from "../package.json" with { type: "json" }
 import * as McpConnection from "../src/McpConnection.ts"
 import * as McpTransport from "../src/McpTransport.ts"
-import { Simulation } from "./support/simulation.ts"
 
 /** What JavaScript callers, and decoded JSON, may pass. */
 const untyped = (options: unknown) => options as McpConnection.Options
 
-const issuesOf = (options: Record<string, unknown>, simulation = new Simulation()) =>
+const issuesOf = (options: Record<string, unknown>, simulation = SimulatedServer.makeUnsafe()) =>
   McpConnection.make(untyped({ transport: simulation.transport, ...options })).pipe(
     Effect.flip,
     Effect.map((error) => {
@@ -124,7 +124,7 @@ describe("options of McpConnection", () => {
   it.effect("every documented form of a duration is taken", () =>
     Effect.gen(function* () {
       for (const wait of ["30 seconds", 500, 500n, Duration.seconds(3), [1, 500], "none", Duration.infinity]) {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         yield* McpConnection.make(untyped({ transport: simulation.transport, wait })).pipe(Effect.scoped)
         assert.deepStrictEqual(simulation.log, ["open 1", "close 1"])
       }
@@ -135,10 +135,10 @@ describe("options of McpConnection", () => {
     "options left out or undefined have their defaults: the name is the transport's label, the version that of package.json",
     () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         let client: unknown = undefined
         let limits: unknown = undefined
-        simulation.script.open = (_, context) =>
+        simulation.behavior.open = (_, context) =>
           Effect.sync(() => {
             client = context.client
             limits = context.limits
@@ -156,9 +156,9 @@ describe("options of McpConnection", () => {
 
   it.effect("the transport is told the connection's name, how the program introduces itself, and the limits", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const told: Array<unknown> = []
-      simulation.script.open = (_, { client, generation, limits, server }) =>
+      simulation.behavior.open = (_, { client, generation, limits, server }) =>
         Effect.sync(() => {
           told.push({ client, generation, limits, server })
         })
@@ -187,7 +187,7 @@ describe("options of one request", () => {
   for (const [option, options] of wrong) {
     it.effect(`${JSON.stringify(options)} fails with InvalidRequest that names it, and nothing is sent`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* McpConnection.make({ transport: simulation.transport })
         const error = yield* Effect.flip(connection.callTool({ name: "pay" }, options as McpConnection.RequestOptions))
         assert(error._tag === "InvalidRequest")
@@ -261,7 +261,7 @@ describe("options of McpTransport.stdio", () => {
 
   it.effect("make checks them before anything is opened", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const broken = McpTransport.stdio({ command: "" })
       const transport = { ...simulation.transport, validate: broken.validate }
       const error = yield* Effect.flip(McpConnection.make({ transport }))

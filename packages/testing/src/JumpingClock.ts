@@ -28,18 +28,50 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 
 /**
+ * What a clock that can jump offers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Shape {
+  /** The `Clock`, to be provided where {@link layer} does not fit. */
+  readonly clock: Clock.Clock
+  /** The wall clock jumps, forward unless said otherwise. No sleep ends sooner or later for it. */
+  readonly jump: (duration: Duration.Input, direction?: "forward" | "back") => Effect.Effect<void>
+}
+
+/**
  * The service of a clock that can jump.
  *
  * @category services
  * @since 0.1.0
  */
-export class JumpingClock extends Context.Service<
-  JumpingClock,
-  {
-    /** The wall clock jumps, forward unless said otherwise. No sleep ends sooner or later for it. */
-    readonly jump: (duration: Duration.Input, direction?: "forward" | "back") => Effect.Effect<void>
+export class JumpingClock extends Context.Service<JumpingClock, Shape>()("@mcp-tether/testing/JumpingClock") {}
+
+/**
+ * Makes a clock that can jump out of the one that it finds.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: Effect.Effect<Shape> = Effect.map(Clock.Clock, (clock) => {
+  let offset = 0
+  const currentTimeMillisUnsafe = () => clock.currentTimeMillisUnsafe() + offset
+  const currentTimeNanosUnsafe = () => clock.currentTimeNanosUnsafe() + BigInt(Math.round(offset)) * 1_000_000n
+  return {
+    // All else is the other clock's, the way to advance it too.
+    clock: Object.assign(Object.create(clock), {
+      currentTimeMillisUnsafe,
+      currentTimeMillis: Effect.sync(currentTimeMillisUnsafe),
+      currentTimeNanosUnsafe,
+      currentTimeNanos: Effect.sync(currentTimeNanosUnsafe)
+    }),
+    jump: (duration, direction = "forward") =>
+      Effect.sync(() => {
+        offset += (direction === "forward" ? 1 : -1) * Duration.toMillis(Duration.fromInputUnsafe(duration))
+      })
   }
->()("@mcp-tether/testing/JumpingClock") {}
+})
 
 /**
  * The clock of all that runs under it can jump.
@@ -48,24 +80,7 @@ export class JumpingClock extends Context.Service<
  * @since 0.1.0
  */
 export const layer: Layer.Layer<JumpingClock> = Layer.effectContext(
-  Effect.map(Clock.Clock, (clock) => {
-    let offset = 0
-    const currentTimeMillisUnsafe = () => clock.currentTimeMillisUnsafe() + offset
-    const currentTimeNanosUnsafe = () => clock.currentTimeNanosUnsafe() + BigInt(Math.round(offset)) * 1_000_000n
-    // All else is the other clock's, the way to advance it too.
-    const jumping: Clock.Clock = Object.assign(Object.create(clock), {
-      currentTimeMillisUnsafe,
-      currentTimeMillis: Effect.sync(currentTimeMillisUnsafe),
-      currentTimeNanosUnsafe,
-      currentTimeNanos: Effect.sync(currentTimeNanosUnsafe)
-    })
-    return Context.make(JumpingClock, {
-      jump: (duration: Duration.Input, direction: "forward" | "back" = "forward") =>
-        Effect.sync(() => {
-          offset += (direction === "forward" ? 1 : -1) * Duration.toMillis(Duration.fromInputUnsafe(duration))
-        })
-    }).pipe(Context.add(Clock.Clock, jumping))
-  })
+  Effect.map(make, (jumping) => Context.make(JumpingClock, jumping).pipe(Context.add(Clock.Clock, jumping.clock)))
 )
 
 /**

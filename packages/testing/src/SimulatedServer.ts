@@ -277,24 +277,25 @@ export interface SimulatedServer {
   /** Its joints; each may be replaced at any time. */
   readonly behavior: Behavior
 
+  // What happened, in lists that only grow; whoever wants to see only what comes next may empty one.
   /** Every tool that ran, in order. */
-  readonly ledger: ReadonlyArray<Performed>
+  readonly ledger: Array<Performed>
   /** The keys of the ledger. */
   readonly ran: ReadonlyArray<string>
   /** The requests that were put on the wire, in order. */
-  readonly sent: ReadonlyArray<Sent>
+  readonly sent: Array<Sent>
   /** The notifications of the client, as `<generation> <method>`. */
-  readonly notified: ReadonlyArray<string>
+  readonly notified: Array<string>
   /** What was asked for with `listen`, in the modern era. */
-  readonly listened: ReadonlyArray<Listened>
+  readonly listened: Array<Listened>
   /** The requests that were interrupted, as `<generation> <method>`. */
-  readonly cancelled: ReadonlyArray<string>
+  readonly cancelled: Array<string>
   /** `open <generation>` and `close <generation>`, of handshaken sessions; a `close` is logged when closing begins. */
-  readonly log: ReadonlyArray<string>
+  readonly log: Array<string>
   /** When each attempt to open a session began, in milliseconds since the epoch. */
-  readonly attempts: ReadonlyArray<number>
+  readonly attempts: Array<number>
   /** The faults that happened, in order. */
-  readonly happened: ReadonlyArray<Happened>
+  readonly happened: Array<Happened>
   /** Every session that shook hands, in order. */
   readonly sessions: ReadonlyArray<SimulatedSession>
   /** The session that was opened last; throws where there is none. */

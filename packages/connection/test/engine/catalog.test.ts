@@ -1,5 +1,7 @@
 /** The last known lists, and what is told when they change (DESIGN §7, step 4). */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, tool } from "@mcp-tether/testing/SimulatedServer"
 import type { Prompt, Tool } from "@modelcontextprotocol/client"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,7 +13,7 @@ import type { ConnectionEvent } from "../../src/ConnectionEvent.ts"
 import type * as McpConnection from "../../src/McpConnection.ts"
 import { ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, exited, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const collect = Effect.fnUntraced(function* (connection: McpConnection.Shape) {
   const events: Array<ConnectionEvent> = []
@@ -38,9 +40,9 @@ const serverOf = (lists: { tools?: ReadonlyArray<Tool>; prompts?: ReadonlyArray<
   const server = {
     tools: lists.tools ?? [tool("a")],
     prompts: lists.prompts ?? [],
-    simulation: new Simulation()
+    simulation: SimulatedServer.makeUnsafe()
   }
-  server.simulation.script.handle = (call) => {
+  server.simulation.behavior.handle = (call) => {
     switch (call.ticket.method) {
       case "tools/list":
         return Effect.sync(() => ({ tools: server.tools }))
@@ -120,8 +122,8 @@ describe("catalog", () => {
       const { simulation } = serverOf()
       const connection = yield* connect(simulation, { restore: "best-effort" })
       yield* connection.listTools()
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.ticket.method === "tools/list"
           ? Effect.fail(
               new ServerRejected({ server: "simulated", method: "tools/list", code: -32_603, description: "not now" })
@@ -138,8 +140,9 @@ describe("catalog", () => {
       const connection = yield* connect(simulation)
       yield* connection.listTools()
       yield* connection.listPrompts()
-      const { handle } = simulation.script
-      simulation.script.handle = (call) => (call.ticket.method === "prompts/list" ? Effect.fail(exited) : handle(call))
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
+        call.ticket.method === "prompts/list" ? Effect.fail(exited) : handle(call)
       yield* simulation.current.lose()
       yield* advance("1 second")
       assert.strictEqual((yield* connection.state)._tag, "Reconnecting")
@@ -154,8 +157,9 @@ describe("catalog", () => {
       const connection = yield* connect(simulation)
       yield* connection.listTools()
       yield* connection.listPrompts()
-      const { handle } = simulation.script
-      simulation.script.handle = (call) => (call.ticket.method === "prompts/list" ? Effect.fail(exited) : handle(call))
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
+        call.ticket.method === "prompts/list" ? Effect.fail(exited) : handle(call)
       server.tools = [tool("upgraded")]
       yield* Effect.flip(connection.refresh)
       assert.deepStrictEqual((yield* connection.catalog).tools, { items: [tool("a")], generation: 1, stale: false })
@@ -169,8 +173,8 @@ describe("catalog", () => {
       const connection = yield* connect(simulation)
       yield* connection.listTools()
       yield* connection.listPrompts()
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.ticket.method === "prompts/list" ? Effect.delay(handle(call), "1 second") : handle(call)
       server.tools = [tool("upgraded")]
       const refreshing = yield* Effect.forkChild(connection.refresh)
@@ -186,10 +190,10 @@ describe("catalog", () => {
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
       let held = false
-      const simulation = new Simulation({ tools: (generation) => [tool(`of ${generation}`)] })
+      const simulation = SimulatedServer.makeUnsafe({ listed: (generation) => [tool(`of ${generation}`)] })
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      simulation.script.handle = (call) =>
+      simulation.behavior.handle = (call) =>
         held && call.generation === 1 ? Effect.andThen(Deferred.await(hold), call.run) : call.run
       held = true
       const late = yield* Effect.forkChild(connection.listTools())
@@ -380,9 +384,9 @@ describe("CatalogChanged", () => {
       const { simulation } = server
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      const { handle } = simulation.script
+      const { handle } = simulation.behavior
       let lists = 0
-      simulation.script.handle = (call) => {
+      simulation.behavior.handle = (call) => {
         lists += 1
         return lists === 1
           ? Effect.delay(handle(call), "1 second").pipe(Effect.as({ tools: [tool("b")] }))
@@ -407,8 +411,8 @@ describe("CatalogChanged", () => {
       yield* connection.listTools()
       yield* connection.listPrompts()
       const events = yield* collect(connection)
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.ticket.method === "prompts/list"
           ? Effect.andThen(
               Effect.suspend(() => {
@@ -434,8 +438,8 @@ describe("CatalogChanged", () => {
       yield* connection.listTools()
       yield* connection.listPrompts()
       const events = yield* collect(connection)
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.ticket.method === "prompts/list" && simulation.attempts.length === 2 ? Effect.fail(exited) : handle(call)
       server.tools = [tool("a"), tool("b")]
       yield* simulation.current.lose()
@@ -458,8 +462,8 @@ describe("CatalogChanged", () => {
       yield* connection.listTools()
       yield* connection.listPrompts()
       const events = yield* collect(connection)
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.ticket.method === "prompts/list"
           ? Effect.fail(
               new ServerRejected({ server: "simulated", method: "prompts/list", code: -32_603, description: "not now" })
@@ -484,8 +488,8 @@ describe("CatalogChanged", () => {
       const { simulation } = server
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      const { handle } = simulation.script
-      simulation.script.handle = (call) => (call.generation === 1 ? Effect.fail(exited) : handle(call))
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) => (call.generation === 1 ? Effect.fail(exited) : handle(call))
       yield* simulation.current.tell(toolsChanged)
       yield* advance("1 second")
       yield* advance("1 second")
@@ -497,7 +501,7 @@ describe("CatalogChanged", () => {
 describe("a list that onSession has read", () => {
   /** A connection whose `onSession` lists the tools of every session. */
   const listing = Effect.fnUntraced(function* (
-    then: (simulation: Simulation) => Effect.Effect<void> = () => Effect.void
+    then: (simulation: SimulatedServer.SimulatedServer) => Effect.Effect<void> = () => Effect.void
   ) {
     const server = serverOf({ tools: [tool("a", { readOnlyHint: true })] })
     const { simulation } = server
@@ -510,13 +514,13 @@ describe("a list that onSession has read", () => {
     })
     return { connection, server, simulation }
   })
-  const lists = (simulation: Simulation) => simulation.generationsOf("tools/list")
+  const lists = (simulation: SimulatedServer.SimulatedServer) => simulation.generationsOf("tools/list")
 
   it.effect("is not read again for a replay: its annotations are known", () =>
     Effect.gen(function* () {
       const { connection, simulation } = yield* listing()
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.tool !== undefined && call.generation === 1 ? Effect.fail(exited) : handle(call)
       const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
       yield* advance("1 second")
@@ -571,8 +575,8 @@ describe("annotations", () => {
     Effect.gen(function* () {
       const server = serverOf({ tools: [tool("a")] })
       const { simulation } = server
-      const { handle } = simulation.script
-      simulation.script.handle = (call) =>
+      const { handle } = simulation.behavior
+      simulation.behavior.handle = (call) =>
         call.generation === 1 && call.ticket.method === "tools/call"
           ? Effect.andThen(call.run, Effect.never)
           : handle(call)
@@ -596,8 +600,8 @@ describe("annotations", () => {
         Effect.gen(function* () {
           const server = serverOf({ tools: [tool("a", { idempotentHint: true })] })
           const { simulation } = server
-          const { handle } = simulation.script
-          simulation.script.handle = (call) => {
+          const { handle } = simulation.behavior
+          simulation.behavior.handle = (call) => {
             if (call.generation === 1 && call.ticket.method === "tools/call")
               return Effect.andThen(call.run, Effect.never)
             // While session 2 is being restored: the list is answered, and then the server changes.
@@ -630,9 +634,9 @@ describe("annotations", () => {
     Effect.gen(function* () {
       const server = serverOf({ tools: [tool("a", { idempotentHint: true })] })
       const { simulation } = server
-      const { handle } = simulation.script
+      const { handle } = simulation.behavior
       let overtaken = false
-      simulation.script.handle = (call) => {
+      simulation.behavior.handle = (call) => {
         if (call.generation === 1 && call.ticket.method === "tools/call") return Effect.andThen(call.run, Effect.never)
         if (call.generation === 2 && call.ticket.method === "tools/list" && !overtaken) {
           overtaken = true

@@ -1,5 +1,8 @@
 /** After a laptop's sleep the server is asked at once, and a loss then is nobody's fault (DESIGN §8). */
 import { assert, describe, it } from "@effect/vitest"
+import { JumpingClock, SimulatedServer } from "@mcp-tether/testing"
+import { type Call } from "@mcp-tether/testing/SimulatedServer"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -8,19 +11,23 @@ import type { ConnectionEvent } from "../../src/ConnectionEvent.ts"
 import type * as McpConnection from "../../src/McpConnection.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import { connect } from "../support/connect.ts"
-import * as JumpingClock from "../support/jumpingClock.ts"
-import { advance, type Call, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 /** A server that never answers a probe, as long as `deaf` says so. */
 const deafWhile =
   (deaf: () => boolean) =>
-  (call: Call): Effect.Effect<unknown> =>
+  (call: Call): ReturnType<SimulatedServer.Behavior["handle"]> =>
     Effect.suspend(() => (call.tool === undefined && deaf() ? Effect.never : call.run))
 
 /** A connection with the default heartbeat, under a clock that can jump. */
-const asleep = Effect.fnUntraced(function* (simulation: Simulation, options: Partial<McpConnection.Options> = {}) {
+const asleep = Effect.fnUntraced(function* (
+  simulation: SimulatedServer.SimulatedServer,
+  options: Partial<McpConnection.Options> = {}
+) {
   const clock = yield* JumpingClock.make
-  const connection = yield* clock.under(connect(simulation, { heartbeat: {}, ...options }))
+  const connection = yield* connect(simulation, { heartbeat: {}, ...options }).pipe(
+    Effect.provideService(Clock.Clock, clock.clock)
+  )
   const events: Array<ConnectionEvent> = []
   yield* connection.events.pipe(
     Stream.runForEach((event) => Effect.sync(() => events.push(event))),
@@ -29,7 +36,7 @@ const asleep = Effect.fnUntraced(function* (simulation: Simulation, options: Par
   return { ...clock, connection, events }
 })
 
-const methods = (simulation: Simulation) => simulation.sent.map((sent) => sent.method)
+const methods = (simulation: SimulatedServer.SimulatedServer) => simulation.sent.map((sent) => sent.method)
 
 /** How soon after a jump the probe has to be there. */
 const atOnce = "2 seconds"
@@ -40,7 +47,7 @@ const steep = Schedule.exponential("1 minute", 2).pipe((later) => Schedule.conca
 describe("when the clock jumps", () => {
   it.effect("a server that answers is probed at once, and stays: no event, no new state", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const { connection, events, jump } = yield* asleep(simulation)
       const before = yield* connection.state
       yield* advance("5 seconds")
@@ -60,7 +67,7 @@ describe("when the clock jumps", () => {
 
   it.effect("each time again, also after a probe was answered", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const { jump } = yield* asleep(simulation)
       yield* advance("30 seconds")
       assert.lengthOf(simulation.sent, 1)
@@ -75,11 +82,13 @@ describe("when the clock jumps", () => {
 
   it.effect("a server with a request in flight is probed at once too", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.tool === undefined ? call.run : Effect.never)
       })
-      const { connection, jump, under } = yield* asleep(simulation, { requestTimeout: "1 day" })
-      yield* Effect.forkScoped(under(Effect.ignore(connection.callTool({ name: "slow" }))))
+      const { clock, connection, jump } = yield* asleep(simulation, { requestTimeout: "1 day" })
+      yield* connection
+        .callTool({ name: "slow" })
+        .pipe(Effect.ignore, Effect.provideService(Clock.Clock, clock), Effect.forkScoped)
       yield* advance("40 seconds")
       // Less than busyGrace.
       yield* jump("1 minute")
@@ -90,7 +99,7 @@ describe("when the clock jumps", () => {
 
   it.effect("a small drift is no jump: nothing is probed before its time", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const { jump } = yield* asleep(simulation)
       for (let i = 0; i < 4; i += 1) {
         yield* advance("2 seconds")
@@ -105,7 +114,7 @@ describe("when the clock jumps", () => {
   it.effect("a dead server is given up after as many probes as ever, and the first attempt comes at once", () =>
     Effect.gen(function* () {
       let dead = false
-      const simulation = new Simulation({ handle: deafWhile(() => dead) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deafWhile(() => dead) })
       const { connection, events, jump } = yield* asleep(simulation, { policy: steep, stableAfter: "1 day" })
       // Two losses of young sessions: the third would wait for two minutes.
       for (const delay of [0, "1 minute"] as const) {
@@ -134,7 +143,7 @@ describe("when the clock jumps", () => {
 
   it.effect("a session that breaks as the machine wakes, before anyone looked, is charged to nobody either", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const { connection, jump } = yield* asleep(simulation, { policy: steep, stableAfter: "1 day" })
       for (const delay of [0, "1 minute"] as const) {
         yield* simulation.current.lose()
@@ -150,7 +159,7 @@ describe("when the clock jumps", () => {
 
   it.effect("only the loss after the jump is forgiven: once the server was heard, the ladder counts again", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const { connection, jump } = yield* asleep(simulation, { policy: steep, stableAfter: "1 day" })
       yield* simulation.current.lose()
       yield* settle
@@ -169,7 +178,7 @@ describe("when the clock jumps", () => {
   it.effect("a probe the machine slept through is no miss", () =>
     Effect.gen(function* () {
       let dead = true
-      const simulation = new Simulation({ handle: deafWhile(() => dead) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deafWhile(() => dead) })
       const { connection, jump } = yield* asleep(simulation, { heartbeat: { misses: 1 } })
       yield* advance("35 seconds")
       assert.deepStrictEqual(methods(simulation), ["ping"])
@@ -185,7 +194,7 @@ describe("when the clock jumps", () => {
   it.effect("misses of before the sleep do not count after it", () =>
     Effect.gen(function* () {
       let dead = true
-      const simulation = new Simulation({ handle: deafWhile(() => dead) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deafWhile(() => dead) })
       const { connection, jump } = yield* asleep(simulation)
       // Two misses, and the third probe is under way.
       yield* advance("55 seconds")
@@ -202,7 +211,7 @@ describe("when the clock jumps", () => {
   it.effect("back: the server is probed at once, its answer is life, and its silence is noticed", () =>
     Effect.gen(function* () {
       let dead = false
-      const simulation = new Simulation({ handle: deafWhile(() => dead) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deafWhile(() => dead) })
       const { connection, jump } = yield* asleep(simulation, { heartbeat: { misses: 1 } })
       yield* advance("5 seconds")
       yield* jump(Duration.hours(1), "back")
@@ -219,7 +228,7 @@ describe("when the clock jumps", () => {
   it.effect("the default policy makes no caller wait after a night", () =>
     Effect.gen(function* () {
       let dead = false
-      const simulation = new Simulation({ handle: deafWhile(() => dead) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deafWhile(() => dead) })
       const { connection, jump } = yield* asleep(simulation, { policy: ReconnectPolicy.default, stableAfter: "1 day" })
       for (let i = 0; i < 6; i += 1) {
         yield* simulation.current.lose()

@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,7 +9,7 @@ import * as Schedule from "effect/Schedule"
 import * as McpConnection from "../../src/McpConnection.ts"
 import type { ReconnectPolicy } from "../../src/ReconnectPolicy.ts"
 import { connect } from "../support/connect.ts"
-import { advance, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const bug = new Error("bug")
 
@@ -33,7 +35,7 @@ const revives = Effect.fnUntraced(function* (connection: McpConnection.Shape) {
 describe("a defect in the driver", () => {
   it.effect("open dies: the connection is Failed with a typed error, and reconnect revives it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: (n) => (n === 1 ? Effect.die(bug) : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({ open: (n) => (n === 1 ? Effect.die(bug) : Effect.void) })
       const connection = yield* connect(simulation)
       yield* failedByDefect(connection, "transport")
       assert.strictEqual(simulation.live, 0)
@@ -43,7 +45,7 @@ describe("a defect in the driver", () => {
 
   it.effect("open throws before it is an effect: the same", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const transport = {
         ...simulation.transport,
         open: (context: Parameters<typeof simulation.transport.open>[0]) => {
@@ -62,7 +64,7 @@ describe("a defect in the driver", () => {
 
   it.effect("open dies under a required start: make fails with the typed error", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.die(bug) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.die(bug) })
       const exit = yield* Effect.exit(McpConnection.make({ transport: simulation.transport }))
       assert.isFalse(Exit.hasDies(exit))
       assert.isTrue(Exit.hasFails(exit))
@@ -71,7 +73,7 @@ describe("a defect in the driver", () => {
 
   it.effect("open is interrupted from within: a typed error, no hang", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: (n) => (n === 1 ? Effect.interrupt : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({ open: (n) => (n === 1 ? Effect.interrupt : Effect.void) })
       const connection = yield* connect(simulation)
       const state = yield* connection.state
       assert(state._tag === "Failed")
@@ -84,7 +86,7 @@ describe("a defect in the driver", () => {
     Effect.gen(function* () {
       // A session that dies before it is published does not count as a generation.
       let sessions = 0
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         lost: (session) => (++sessions === 1 ? Effect.die(bug) : session.lost)
       })
       const connection = yield* connect(simulation)
@@ -96,7 +98,9 @@ describe("a defect in the driver", () => {
 
   it.effect("a probe dies: the session is given up, and reconnect revives the connection", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: (call) => (call.generation === 1 ? Effect.die(bug) : call.run) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => (call.generation === 1 ? Effect.die(bug) : call.run)
+      })
       const connection = yield* connect(simulation, { heartbeat: {} })
       yield* advance("31 seconds")
       yield* failedByDefect(connection, "transport")
@@ -106,8 +110,8 @@ describe("a defect in the driver", () => {
 
   it.effect("a request dies: its caller gets a typed error, the connection is Failed, and reconnect revives it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("pay")],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("pay")],
         handle: (call) => (call.generation === 1 && call.tool !== undefined ? Effect.die(bug) : call.run)
       })
       const connection = yield* connect(simulation)
@@ -124,7 +128,7 @@ describe("a defect in the driver", () => {
 
   it.effect("the listing of the tools before a replay dies: the calls that wait for it get a typed error", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           call.generation > 1 && call.ticket.method === "tools/list"
             ? Effect.die(bug)
@@ -148,7 +152,7 @@ describe("a defect in the driver", () => {
 
   it.effect("a request throws before it is an effect: its caller gets a typed error", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const transport = {
         ...simulation.transport,
         open: (context: Parameters<typeof simulation.transport.open>[0]) =>
@@ -182,7 +186,7 @@ describe("a defect in the policy", () => {
   for (const [name, policy] of broken) {
     it.effect(`${name}: the connection is Failed with a typed error, and every session is closed`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, { policy })
         if (simulation.sessions.length > 0) yield* simulation.current.lose()
         yield* settle
@@ -201,7 +205,7 @@ describe("a defect in the policy", () => {
       const policy: ReconnectPolicy = Schedule.modifyDelay(Schedule.spaced("1 second"), ({ duration }) =>
         (steps += 1) === 1 ? Effect.die(bug) : Effect.succeed(duration)
       )
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { policy })
       yield* simulation.current.lose()
       yield* settle
@@ -216,7 +220,7 @@ describe("a defect in the policy", () => {
   it.effect("a delay without end is waited for, and told to callers who do not wait", () =>
     Effect.gen(function* () {
       const policy: ReconnectPolicy = Schedule.spaced(Duration.infinity)
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { policy })
       yield* simulation.current.lose()
       yield* settle

@@ -1,5 +1,7 @@
 /** Transport, session and answers are three things, and `health` tells of each (DESIGN §3). */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, exited } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -8,7 +10,7 @@ import * as Scope from "effect/Scope"
 import type { Health } from "../../src/Health.ts"
 import { InvalidRequest, ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, type Call, exited, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const nothing: Health = {
   transport: "closed",
@@ -20,8 +22,8 @@ const nothing: Health = {
 }
 
 /** A tool of this name is answered in its own way, everything else as usual. */
-const toolsThat = (answers: Record<string, (call: Call) => ReturnType<Simulation["script"]["handle"]>>) =>
-  new Simulation({ handle: (call) => (answers[call.tool ?? ""] ?? (() => call.run))(call) })
+const toolsThat = (answers: Record<string, (call: Call) => ReturnType<SimulatedServer.Behavior["handle"]>>) =>
+  SimulatedServer.makeUnsafe({ handle: (call) => (answers[call.tool ?? ""] ?? (() => call.run))(call) })
 
 const rejection = new ServerRejected({ server: "simulated", method: "tools/call", code: -1, description: "no" })
 
@@ -29,7 +31,7 @@ describe("health", () => {
   it.effect("the transport opens, the session is restored, and only then it serves", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = new Simulation({ open: () => Effect.sleep("2 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("2 seconds") })
       const connection = yield* connect(simulation, { start: "lazy", onSession: () => Deferred.await(hold) })
       assert.deepStrictEqual(yield* connection.health, nothing)
       const ready = yield* Effect.forkChild(connection.awaitReady)
@@ -51,7 +53,7 @@ describe("health", () => {
 
   it.effect("after a loss there is no transport and no session, and what was last heard is still known", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       yield* advance("3 seconds")
       yield* simulation.current.hear
@@ -70,7 +72,7 @@ describe("health", () => {
 
   it.effect("a session that was lost while it was being restored is no transport, but it was heard", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { onSession: () => Effect.never })
       yield* advance("4 seconds")
       yield* simulation.current.hear
@@ -82,7 +84,7 @@ describe("health", () => {
 
   it.effect("during a refresh it tells of the session that serves, then of the new one", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) => (attempt === 1 ? Effect.void : Effect.sleep("2 seconds"))
       })
       const connection = yield* connect(simulation, {
@@ -157,7 +159,9 @@ describe("health", () => {
   it.effect("a call that is sent twice is one call, by how it ended", () =>
     Effect.gen(function* () {
       let sendings = 0
-      const simulation = new Simulation({ handle: (call) => (++sendings === 1 ? Effect.fail(exited) : call.run) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => (++sendings === 1 ? Effect.fail(exited) : call.run)
+      })
       const connection = yield* connect(simulation)
       const list = yield* Effect.forkChild(connection.listTools())
       yield* advance("1 second")
@@ -189,7 +193,7 @@ describe("health", () => {
 
   it.effect("a request that found no session is a failure too", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const connection = yield* connect(simulation)
       yield* Effect.flip(connection.ping({ wait: "none" }))
       assert.deepStrictEqual((yield* connection.health).requests, {
@@ -202,7 +206,7 @@ describe("health", () => {
 
   it.effect("after the close nothing is open", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation).pipe(Scope.provide(scope))
       yield* advance("1 second")
@@ -219,7 +223,9 @@ describe("health", () => {
   it.effect("closed in the middle of an attempt, nothing is open either", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const connection = yield* connect(new Simulation({ open: () => Effect.never })).pipe(Scope.provide(scope))
+      const connection = yield* connect(SimulatedServer.makeUnsafe({ open: () => Effect.never })).pipe(
+        Scope.provide(scope)
+      )
       assert.strictEqual((yield* connection.health).transport, "opening")
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(yield* connection.health, nothing)

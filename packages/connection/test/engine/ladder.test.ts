@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, failure } from "@mcp-tether/testing/SimulatedServer"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -8,7 +10,7 @@ import * as Reasons from "../../src/ConnectionError.ts"
 import * as ConnectionState from "../../src/ConnectionState.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import { connect, everySecond } from "../support/connect.ts"
-import { advance, exited, failure, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 /** Attempts after the first `n` fail with `error`; the first `n` succeed. */
 const failingAfter = (n: number, error: Reasons.ConnectionError) => (attempt: number) =>
@@ -28,7 +30,7 @@ describe("the ladder", () => {
 
   it.effect("default: the attempts come exactly at the seeded draws", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: failingAfter(1, exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: failingAfter(1, exited) })
       yield* connect(simulation, { policy: ReconnectPolicy.default }).pipe(Random.withSeed("exact"))
       yield* advance("20 seconds")
       yield* simulation.current.lose()
@@ -40,7 +42,7 @@ describe("the ladder", () => {
 
   it.effect("a Schedule of the user's is followed as it is, without jitter", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       yield* connect(simulation, { policy: Schedule.exponential("100 millis", 2) })
       yield* advance("7 seconds")
       assert.deepStrictEqual(simulation.attempts, [0, 100, 300, 700, 1500, 3100, 6300])
@@ -53,7 +55,7 @@ describe("the ladder", () => {
         Schedule.setInputType<Reasons.ConnectionError>(),
         Schedule.while(({ input }) => input.exitCode !== 78)
       )
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) => Effect.fail(failure(new Reasons.ProcessExited({ exitCode: attempt === 3 ? 78 : 1 })))
       })
       const connection = yield* connect(simulation, { policy })
@@ -65,7 +67,7 @@ describe("the ladder", () => {
 
   it.effect("the connection is Failed, with the last error, when the policy ends", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: failingAfter(1, exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: failingAfter(1, exited) })
       const connection = yield* connect(simulation, { policy: Schedule.upTo(everySecond, { times: 3 }) })
       yield* advance("10 seconds")
       yield* simulation.current.lose(failure(new Reasons.TransportClosed({ description: "EPIPE" })))
@@ -77,7 +79,7 @@ describe("the ladder", () => {
 
   it.effect("a policy bounded in time ends after that time", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: Schedule.upTo(everySecond, { duration: "5 seconds" }) })
       yield* advance("1 hour")
       assert.strictEqual((yield* connection.state)._tag, "Failed")
@@ -88,7 +90,7 @@ describe("the ladder", () => {
 
   it.effect("bounded(3): three attempts after a loss, then Failed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: failingAfter(1, exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: failingAfter(1, exited) })
       const connection = yield* connect(simulation, { policy: ReconnectPolicy.bounded(3) })
       yield* advance("10 seconds")
       yield* simulation.current.lose()
@@ -100,7 +102,7 @@ describe("the ladder", () => {
 
   it.effect("bounded(3): three retries at the start, then Failed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: ReconnectPolicy.bounded(3) })
       yield* advance("1 hour")
       assert.strictEqual((yield* connection.state)._tag, "Failed")
@@ -110,7 +112,7 @@ describe("the ladder", () => {
 
   it.effect("never: the first loss is the end", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { policy: ReconnectPolicy.never })
       yield* advance("1 minute")
       yield* simulation.current.lose()
@@ -122,7 +124,7 @@ describe("the ladder", () => {
 
   it.effect("a session that lived stableAfter resets it; one that did not leaves it where it was", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const policy = Schedule.exponential("1 second", 2)
       const connection = yield* connect(simulation, { policy, stableAfter: "10 seconds" })
 
@@ -147,8 +149,8 @@ describe("the ladder", () => {
 
   it.effect("a server that shakes hands and dies climbs it, although every attempt succeeds", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
-      simulation.script.lost = (session) =>
+      const simulation = SimulatedServer.makeUnsafe()
+      simulation.behavior.lost = (session) =>
         Effect.andThen(Effect.sleep("1 second"), Effect.succeed(exited)).pipe(Effect.tap(() => session.lose()))
       yield* connect(simulation, { policy: Schedule.exponential("1 second", 2) })
       yield* advance("40 seconds")
@@ -158,7 +160,7 @@ describe("the ladder", () => {
 
   it.effect("a slow attempt does not shorten the delay after it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.andThen(Effect.sleep("700 millis"), Effect.fail(exited))
       })
       yield* connect(simulation)
@@ -169,7 +171,7 @@ describe("the ladder", () => {
 
   it.effect("a session is counted from its handshake, not from the beginning of its attempt", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("9 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("9 seconds") })
       const connection = yield* connect(simulation, { policy: Schedule.exponential("1 second", 2) })
       for (const _ of [1, 2]) {
         yield* advance("9 seconds")

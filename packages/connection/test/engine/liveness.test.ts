@@ -1,25 +1,28 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call } from "@mcp-tether/testing/SimulatedServer"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as McpConnection from "../../src/McpConnection.ts"
 import { ServerRejected } from "../../src/RequestError.ts"
 import { connect, everySecond } from "../support/connect.ts"
-import { advance, type Call, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 /** A server that never answers a probe. Only tool calls are answered. */
 const deaf = (call: Call) => (call.tool === undefined ? Effect.never : call.run)
 
 /** A connection with the default heartbeat: probed after 30 s of silence, 10 s a probe, lost with the third miss. */
-const alive = (simulation: Simulation, options: Partial<McpConnection.Options> = {}) =>
+const alive = (simulation: SimulatedServer.SimulatedServer, options: Partial<McpConnection.Options> = {}) =>
   connect(simulation, { heartbeat: {}, ...options })
 
-const methods = (simulation: Simulation) => simulation.sent.map((sent) => `${sent.at} ${sent.method}`)
+const methods = (simulation: SimulatedServer.SimulatedServer) =>
+  simulation.sent.map((sent) => `${sent.at} ${sent.method}`)
 
 describe("heartbeat", () => {
   it.effect("a silent server is pinged after 30 seconds, and as long as it answers the session stays", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       yield* alive(simulation)
       yield* advance("29999 millis")
       assert.lengthOf(simulation.sent, 0)
@@ -33,7 +36,7 @@ describe("heartbeat", () => {
 
   it.effect("any byte is life: a server that talks is not probed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       yield* alive(simulation)
       for (let i = 0; i < 20; i += 1) {
         yield* advance("29 seconds")
@@ -47,7 +50,7 @@ describe("heartbeat", () => {
 
   it.effect("a server that knows no ping (-32601) is alive", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: () =>
           Effect.fail(
             new ServerRejected({ server: "simulated", method: "ping", code: -32601, description: "Method not found" })
@@ -64,7 +67,7 @@ describe("heartbeat", () => {
 
   it.effect("a missed ping is confirmed by a different request, and its answer is life", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.ticket.method === "ping" ? Effect.never : call.run)
       })
       const connection = yield* alive(simulation)
@@ -84,7 +87,9 @@ describe("heartbeat", () => {
 
   it.effect("a server that misses three in a row is given up: LivenessLost, and a new session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: (call) => (call.generation === 1 ? deaf(call) : call.run) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => (call.generation === 1 ? deaf(call) : call.run)
+      })
       const connection = yield* alive(simulation)
       yield* advance("59 seconds")
       assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 1 })
@@ -103,7 +108,7 @@ describe("heartbeat", () => {
 
   it.effect("a probe that was missed is cancelled", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: deaf })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deaf })
       yield* alive(simulation)
       yield* advance("45 seconds")
       assert.deepStrictEqual(simulation.cancelled, ["1 ping"])
@@ -114,7 +119,7 @@ describe("heartbeat", () => {
   it.effect("misses count in a row: an answer in between starts the count anew", () =>
     Effect.gen(function* () {
       let probes = 0
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         // Two misses, an answer, two misses, an answer …
         handle: (call) => Effect.suspend(() => ((probes += 1) % 3 === 0 ? call.run : Effect.never))
       })
@@ -127,7 +132,7 @@ describe("heartbeat", () => {
 
   it.effect("a byte after a missed probe starts the count anew", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: deaf })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deaf })
       yield* alive(simulation)
       for (let i = 0; i < 10; i += 1) {
         yield* advance("45 seconds")
@@ -140,7 +145,7 @@ describe("heartbeat", () => {
 
   it.effect("a byte during the last probe is life too, although the probe has no answer", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: deaf })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deaf })
       const connection = yield* alive(simulation, { heartbeat: { misses: 1 } })
       yield* advance("35 seconds")
       yield* simulation.current.hear
@@ -152,7 +157,7 @@ describe("heartbeat", () => {
 
   it.effect("a server with a request in flight is busy, and not probed before busyGrace", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.tool === undefined ? call.run : Effect.andThen(Effect.sleep("4 minutes"), call.run))
       })
       const connection = yield* alive(simulation, { requestTimeout: "10 minutes" })
@@ -167,7 +172,7 @@ describe("heartbeat", () => {
 
   it.effect("a server that is busy for longer than busyGrace is probed after all, and given up", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.never })
       const connection = yield* alive(simulation, { requestTimeout: "1 hour", policy: everySecond })
       yield* Effect.forkScoped(Effect.ignore(connection.callTool({ name: "slow" })))
       yield* advance("299 seconds")
@@ -184,7 +189,9 @@ describe("heartbeat", () => {
 
   it.effect("calls that fail with the liveness verdict fare as when the session is lost", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: (call) => (call.generation === 1 ? Effect.never : call.run) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => (call.generation === 1 ? Effect.never : call.run)
+      })
       const connection = yield* alive(simulation, { requestTimeout: "1 hour" })
       const list = yield* Effect.forkChild(connection.listTools())
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "pay" })))
@@ -196,7 +203,7 @@ describe("heartbeat", () => {
 
   it.effect("a request that was given up does not keep a dead server busy", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.never })
       const connection = yield* alive(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" }, { timeout: "20 seconds" })))
       yield* advance("20 seconds")
@@ -209,7 +216,7 @@ describe("heartbeat", () => {
 
   it.effect("follows its options", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: deaf })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deaf })
       const connection = yield* alive(simulation, { heartbeat: { interval: "5 seconds", timeout: 500, misses: 2 } })
       yield* advance("5 seconds")
       assert.lengthOf(simulation.sent, 1)
@@ -222,7 +229,7 @@ describe("heartbeat", () => {
 
   it.effect(`"off": a silent server is left alone`, () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: deaf })
+      const simulation = SimulatedServer.makeUnsafe({ handle: deaf })
       const connection = yield* connect(simulation, { heartbeat: "off" })
       yield* advance("1 day")
       assert.lengthOf(simulation.sent, 0)
@@ -232,7 +239,7 @@ describe("heartbeat", () => {
 
   it.effect("ends with its session: an old one is not probed, also when it never tells of its loss", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         close: (n) => (n === 1 ? Effect.sleep("1 hour") : Effect.void),
         lost: () => Effect.never
       })

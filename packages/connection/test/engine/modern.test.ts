@@ -3,6 +3,8 @@
  * alive (DESIGN §7, §8).
  */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, failure, type Listened, type SimulatedSession, tool } from "@mcp-tether/testing/SimulatedServer"
 import type { ServerCapabilities, SubscriptionFilter } from "@modelcontextprotocol/client"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -19,17 +21,7 @@ import type * as McpConnection from "../../src/McpConnection.ts"
 import type { RequestError } from "../../src/RequestError.ts"
 import { ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import {
-  advance,
-  exited,
-  failure,
-  type Listened,
-  type Script,
-  settle,
-  type SimulatedSession,
-  Simulation,
-  tool
-} from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const everything: ServerCapabilities = {
   tools: { listChanged: true },
@@ -39,8 +31,8 @@ const everything: ServerCapabilities = {
 }
 
 /** A server of the modern era, over HTTP, that tells of everything. */
-const modern = (script: Partial<Script> = {}) =>
-  new Simulation({
+const modern = (script: SimulatedServer.Options = {}) =>
+  SimulatedServer.makeUnsafe({
     era: "modern",
     isolation: "perRequest",
     capabilities: everything,
@@ -48,7 +40,7 @@ const modern = (script: Partial<Script> = {}) =>
     ...script
   })
 
-const answer: Script["handle"] = (call) => {
+const answer: SimulatedServer.Behavior["handle"] = (call) => {
   switch (call.ticket.method) {
     case "prompts/list":
       return Effect.succeed({ prompts: [] })
@@ -94,7 +86,7 @@ const read = Effect.fnUntraced(function* (connection: McpConnection.Shape, uri: 
 })
 
 /** What was asked for, as `<generation> <filter>`. */
-const listens = (simulation: Simulation) =>
+const listens = (simulation: SimulatedServer.SimulatedServer) =>
   simulation.listened.map(({ filter, generation }) => `${generation} ${text(filter)}`)
 
 const text = (filter: SubscriptionFilter | undefined) =>
@@ -110,7 +102,7 @@ const text = (filter: SubscriptionFilter | undefined) =>
 const updated = (uri: string) => ({ method: "notifications/resources/updated", params: { uri } })
 
 /** The next `times` listens end like this; all others are agreed to. */
-const answering = (end: ReturnType<Script["listen"]>, times = 1) => {
+const answering = (end: ReturnType<SimulatedServer.Behavior["listen"]>, times = 1) => {
   let left = times
   return () => Effect.suspend(() => (left-- > 0 ? end : Effect.void))
 }
@@ -157,10 +149,10 @@ describe("what a modern session is asked to tell of", () => {
 
   it.effect("what changes between a first list and the server's word to tell of changes is not missed", () =>
     Effect.gen(function* () {
-      const simulation = modern({ listen: () => Effect.sleep("1 second"), tools: () => [tool("a")] })
+      const simulation = modern({ listen: () => Effect.sleep("1 second"), listed: () => [tool("a")] })
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      simulation.script.tools = () => [tool("a"), tool("b")]
+      simulation.behavior.listed = () => [tool("a"), tool("b")]
       const events = yield* collect(connection)
       yield* advance("1 second")
       yield* advance("1 second")
@@ -284,7 +276,7 @@ describe("what a modern session is asked to tell of", () => {
       yield* connection.listTools()
       yield* read(connection, "file:///a")
       assert.deepStrictEqual(simulation.listened, [])
-      simulation.script.capabilities = everything
+      simulation.behavior.capabilities = everything
       yield* simulation.current.lose()
       yield* advance("1 second")
       assert.deepStrictEqual(listens(simulation), ["2 tools file:///a"])
@@ -297,10 +289,10 @@ describe("what a modern session is asked to tell of", () => {
       const connection = yield* connect(simulation)
       yield* connection.setLogLevel("debug")
       yield* read(connection, "file:///a")
-      simulation.script.era = "legacy"
+      simulation.behavior.era = "legacy"
       yield* simulation.current.lose()
       yield* advance("1 second")
-      simulation.script.era = "modern"
+      simulation.behavior.era = "modern"
       yield* connection.refresh
       yield* settle
       assert.deepStrictEqual(
@@ -373,14 +365,14 @@ describe("the next modern session", () => {
     "does not answer": () => Effect.never,
     "breaks off": () => Effect.fail(unavailable),
     "loses the session": (_: Listened, session: SimulatedSession) => Effect.andThen(session.lose(), Effect.never)
-  } satisfies Record<string, Script["listen"]>)) {
+  } satisfies Record<string, SimulatedServer.Behavior["listen"]>)) {
     it.effect(`required: when it ${how} to tell of a resource, the attempt has failed`, () =>
       Effect.gen(function* () {
         const simulation = modern()
         const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
         yield* read(connection, "file:///a")
         const first = listen
-        simulation.script.listen = (listened, session) =>
+        simulation.behavior.listen = (listened, session) =>
           simulation.attempts.length === 2 ? first(listened, session) : Effect.void
         yield* simulation.current.lose()
         yield* advance("1 second")
@@ -398,7 +390,7 @@ describe("the next modern session", () => {
       const connection = yield* connect(simulation, { restore: "best-effort" })
       yield* read(connection, "file:///a")
       const events = yield* collect(connection)
-      simulation.script.listen = () => Effect.fail(rejected)
+      simulation.behavior.listen = () => Effect.fail(rejected)
       yield* simulation.current.lose()
       yield* advance("1 second")
       assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
@@ -418,8 +410,8 @@ describe("the next modern session", () => {
       yield* connection.listTools()
       yield* settle
       // The old session never agrees to the second stream, and has a call in flight.
-      simulation.script.listen = ({ generation }) => (generation === 1 ? Effect.never : Effect.void)
-      simulation.script.handle = (call) => (call.tool === "slow" ? Effect.never : answer(call))
+      simulation.behavior.listen = ({ generation }) => (generation === 1 ? Effect.never : Effect.void)
+      simulation.behavior.handle = (call) => (call.tool === "slow" ? Effect.never : answer(call))
       yield* read(connection, "file:///a")
       yield* Effect.forkScoped(Effect.ignore(connection.callTool({ name: "slow" })))
       yield* settle
@@ -434,15 +426,15 @@ describe("the next modern session", () => {
 describe("a gap in the stream", () => {
   it.effect("is asked for again; then it is told, readers hear MayHaveMissed, and the lists are read again", () =>
     Effect.gen(function* () {
-      const simulation = modern({ tools: () => [tool("a")] })
+      const simulation = modern({ listed: () => [tool("a")] })
       const connection = yield* connect(simulation)
       yield* connection.listTools()
       const a = yield* read(connection, "file:///a")
       yield* advance("1 minute")
       const events = yield* collect(connection)
-      simulation.script.tools = () => [tool("a"), tool("b")]
+      simulation.behavior.listed = () => [tool("a"), tool("b")]
       const agree = yield* Deferred.make<void>()
-      simulation.script.listen = () => Deferred.await(agree)
+      simulation.behavior.listen = () => Deferred.await(agree)
       simulation.listened.splice(0)
       yield* simulation.current.gap
       yield* advance("1 second")
@@ -485,7 +477,7 @@ describe("a gap in the stream", () => {
       yield* read(connection, "file:///a")
       yield* advance("1 minute")
       const events = yield* collect(connection)
-      simulation.script.listen = answering(Effect.fail(unavailable), 4)
+      simulation.behavior.listen = answering(Effect.fail(unavailable), 4)
       simulation.listened.splice(0)
       yield* simulation.current.gap
       for (let i = 0; i < 30; i += 1) yield* advance("500 millis")
@@ -507,7 +499,7 @@ describe("a gap in the stream", () => {
       yield* read(connection, "file:///a")
       yield* advance("1 minute")
       const busy = failure(new Reasons.ServerUnavailable({ status: 429, retryAfter: Duration.seconds(10) }))
-      simulation.script.listen = answering(Effect.fail(busy))
+      simulation.behavior.listen = answering(Effect.fail(busy))
       simulation.listened.splice(0)
       yield* simulation.current.gap
       for (let i = 0; i < 24; i += 1) yield* advance("500 millis")
@@ -524,7 +516,7 @@ describe("a gap in the stream", () => {
       yield* read(connection, "file:///a")
       yield* advance("1 minute")
       const events = yield* collect(connection)
-      simulation.script.listen = answering(Effect.never)
+      simulation.behavior.listen = answering(Effect.never)
       simulation.listened.splice(0)
       yield* simulation.current.gap
       for (let i = 0; i < 8; i += 1) yield* advance("1 second")
@@ -555,7 +547,7 @@ describe("a gap in the stream", () => {
       const connection = yield* connect(simulation)
       yield* read(connection, "file:///a")
       yield* advance("1 minute")
-      simulation.script.listen = () => Effect.sleep("1 second")
+      simulation.behavior.listen = () => Effect.sleep("1 second")
       yield* read(connection, "file:///b")
       yield* advance("500 millis")
       simulation.listened.splice(0)
@@ -586,7 +578,7 @@ describe("a gap in the stream", () => {
       const simulation = modern()
       const connection = yield* connect(simulation)
       yield* read(connection, "file:///a")
-      simulation.script.listen = (_, session) => session.gap
+      simulation.behavior.listen = (_, session) => session.gap
       yield* simulation.current.lose()
       yield* advance("1 second")
       assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
@@ -636,7 +628,7 @@ describe("a gap in the stream", () => {
       const connection = yield* connect(simulation)
       yield* read(connection, "file:///a")
       yield* advance("1 minute")
-      simulation.script.listen = answering(Effect.die("bug"))
+      simulation.behavior.listen = answering(Effect.die("bug"))
       yield* simulation.current.gap
       yield* advance("1 second")
       yield* advance("1 second")
@@ -650,7 +642,7 @@ describe("a gap in the stream", () => {
 describe("a server that does not listen", () => {
   it.effect("lists as ever", () =>
     Effect.gen(function* () {
-      const simulation = modern({ listen: () => Effect.fail(rejected), tools: () => [tool("a")] })
+      const simulation = modern({ listen: () => Effect.fail(rejected), listed: () => [tool("a")] })
       const connection = yield* connect(simulation)
       assert.lengthOf(yield* connection.listTools(), 1)
       yield* advance("10 minutes")
@@ -708,7 +700,7 @@ describe("a listen that fails on a session that stays", () => {
       const simulation = modern()
       const connection = yield* connect(simulation)
       const { fiber } = yield* read(connection, "file:///a")
-      simulation.script.listen = answering(Effect.fail(unavailable))
+      simulation.behavior.listen = answering(Effect.fail(unavailable))
       yield* Fiber.interrupt(fiber)
       yield* advance("2 seconds")
       assert.deepStrictEqual(simulation.listened.at(-1)?.filter, {})
@@ -765,7 +757,8 @@ describe("what is not sent in the modern era", () => {
 })
 
 describe("heartbeats in the modern era", () => {
-  const methods = (simulation: Simulation) => simulation.sent.map(({ at, method }) => `${at} ${method}`)
+  const methods = (simulation: SimulatedServer.SimulatedServer) =>
+    simulation.sent.map(({ at, method }) => `${at} ${method}`)
 
   it.effect("a stateless server that is asked to tell of nothing is left alone", () =>
     Effect.gen(function* () {
@@ -851,7 +844,7 @@ describe("heartbeats in the modern era", () => {
       const connection = yield* connect(simulation, { heartbeat: undefined })
       yield* connection.listTools()
       yield* settle
-      simulation.script.handle = (call) => (call.generation === 1 ? Effect.never : answer(call))
+      simulation.behavior.handle = (call) => (call.generation === 1 ? Effect.never : answer(call))
       for (let i = 0; i < 13; i += 1) yield* advance("10 seconds")
       assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
     })

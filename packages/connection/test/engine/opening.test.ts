@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { connect } from "../support/connect.ts"
-import { advance, Simulation } from "../support/simulation.ts"
+import { advance } from "../support/time.ts"
 
 /** A start that writes every five seconds, and shakes hands after `seconds`, if ever. */
 const installing = (seconds: number) =>
-  new Simulation({
+  SimulatedServer.makeUnsafe({
     open: (_attempt, context) =>
       Effect.sync(context.onActivity).pipe(
         Effect.repeat(Schedule.spaced("5 seconds")),
@@ -40,7 +41,7 @@ describe("a start that takes longer than startupTimeout", () => {
 
   it.effect("is cut off at startupTimeout when the server is silent", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const connection = yield* connect(simulation, { startupTimeout: "60 seconds" })
       yield* advance("59 seconds")
       assert.deepInclude(yield* connection.state, { _tag: "Connecting", cause: undefined })
@@ -52,7 +53,7 @@ describe("a start that takes longer than startupTimeout", () => {
 
   it.effect("is cut off once the server has been quiet for a quarter of startupTimeout", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (_attempt, context) =>
           Effect.andThen(Effect.delay(Effect.sync(context.onActivity), "58 seconds"), Effect.never)
       })

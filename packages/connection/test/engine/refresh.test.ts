@@ -1,5 +1,7 @@
 /** `refresh` replaces the session without a gap (DESIGN §4.6). */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, failure, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -13,7 +15,7 @@ import type { ConnectionState } from "../../src/ConnectionState.ts"
 import type * as McpConnection from "../../src/McpConnection.ts"
 import type { RequestError } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, exited, failure, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const collect = Effect.fnUntraced(function* (connection: McpConnection.Shape) {
   const events: Array<ConnectionEvent> = []
@@ -41,7 +43,7 @@ const slowSecond = (attempt: number) => (attempt === 1 ? Effect.void : Effect.sl
 describe("refresh", () => {
   it.effect("the old session serves until the swap, the new one from then on; the state stays Ready", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: slowSecond })
+      const simulation = SimulatedServer.makeUnsafe({ open: slowSecond })
       const connection = yield* connect(simulation)
       const { events, states } = yield* collect(connection)
       yield* advance("10 seconds")
@@ -74,7 +76,7 @@ describe("refresh", () => {
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
       const told: Array<unknown> = []
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         onSession: (_, context) =>
           Effect.andThen(
@@ -105,7 +107,9 @@ describe("refresh", () => {
 
   it.effect("requests in flight on the old session finish there, and it closes when the last has", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: (call) => Effect.tap(call.run, () => Effect.sleep("20 seconds")) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => Effect.tap(call.run, () => Effect.sleep("20 seconds"))
+      })
       const connection = yield* connect(simulation)
       const early = yield* Effect.forkChild(connection.callTool({ name: "early" }))
       yield* advance("5 seconds")
@@ -128,8 +132,8 @@ describe("refresh", () => {
 
   it.effect("at drainTimeout what is still in flight fares as on a lost session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("pay"), tool("look", { readOnlyHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("pay"), tool("look", { readOnlyHint: true })],
         handle: (call) => (call.generation === 1 ? Effect.andThen(call.run, Effect.never) : call.run)
       })
       const connection = yield* connect(simulation, { drainTimeout: "10 seconds" })
@@ -155,7 +159,7 @@ describe("refresh", () => {
   for (const replay of ["safe", "never"] as const) {
     it.effect(`1,000 calls in flight and incoming: none is lost, failed or duplicated (replay ${replay})`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (attempt) => (attempt === 1 ? Effect.void : Effect.sleep("777 millis")),
           send: (call) => Effect.sleep(Number(call.tool ?? 0) % 7),
           handle: (call) => Effect.tap(call.run, () => Effect.sleep(Number(call.tool ?? 0) % 900))
@@ -190,7 +194,9 @@ describe("refresh", () => {
   it.effect("calls that come in the very moment of the swap are served, on one session or the other", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = new Simulation({ open: (attempt) => (attempt === 1 ? Effect.void : Deferred.await(hold)) })
+      const simulation = SimulatedServer.makeUnsafe({
+        open: (attempt) => (attempt === 1 ? Effect.void : Deferred.await(hold))
+      })
       const connection = yield* connect(simulation, { replay: "never", maxReplays: 0 })
       const { events } = yield* collect(connection)
       yield* Effect.forkChild(connection.refresh)
@@ -211,7 +217,7 @@ describe("refresh", () => {
     })
   )
 
-  const broken: Record<string, Partial<ConstructorParameters<typeof Simulation>[0]> & object> = {
+  const broken: Record<string, SimulatedServer.Options> = {
     "an error that can heal": { open: (attempt) => (attempt === 1 ? Effect.void : Effect.fail(exited)) },
     "an error that cannot": { open: (attempt) => (attempt === 1 ? Effect.void : Effect.fail(unauthorized)) },
     "a handshake that hangs": { open: (attempt) => (attempt === 1 ? Effect.void : Effect.never) },
@@ -220,7 +226,7 @@ describe("refresh", () => {
   for (const [how, script] of Object.entries(broken)) {
     it.effect(`that fails with ${how} leaves the old session serving, and tells its caller`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation(script)
+        const simulation = SimulatedServer.makeUnsafe(script)
         const connection = yield* connect(simulation, { startupTimeout: "3 seconds" })
         const { events, states } = yield* collect(connection)
         const refreshing = yield* Effect.forkChild(Effect.flip(connection.refresh))
@@ -242,7 +248,7 @@ describe("refresh", () => {
         assert.lengthOf(simulation.attempts, 2)
 
         // And another one may succeed.
-        simulation.script.open = () => Effect.void
+        simulation.behavior.open = () => Effect.void
         assert.strictEqual((yield* connection.refresh).generation, 2)
       })
     )
@@ -250,7 +256,7 @@ describe("refresh", () => {
 
   it.effect("that cannot be restored has failed, too", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         onSession: (_, { generation }) => (generation === 1 ? Effect.void : Effect.fail({ message: "no sandbox" }))
       })
@@ -265,7 +271,7 @@ describe("refresh", () => {
 
   it.effect("the old session dies while the new one is being opened: callers wait for that, and downtime is told", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: slowSecond })
+      const simulation = SimulatedServer.makeUnsafe({ open: slowSecond })
       const connection = yield* connect(simulation)
       const { events, states } = yield* collect(connection)
       const refreshing = yield* Effect.forkChild(connection.refresh)
@@ -289,7 +295,7 @@ describe("refresh", () => {
 
   it.effect("the old session dies, then the new one cannot be opened: the policy goes on", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) =>
           attempt === 2 ? Effect.andThen(Effect.sleep("2 seconds"), Effect.fail(exited)) : Effect.void
       })
@@ -312,7 +318,7 @@ describe("refresh", () => {
         Effect.gen(function* () {
           for (let turns = 0; turns < 12; turns += 1) {
             const hold = yield* Deferred.make<void>()
-            const simulation = new Simulation({
+            const simulation = SimulatedServer.makeUnsafe({
               open: (attempt) =>
                 attempt === 2
                   ? Effect.andThen(Deferred.await(hold), fails ? Effect.fail(exited) : Effect.void)
@@ -342,7 +348,7 @@ describe("refresh", () => {
 
   it.effect("a thousand at once open one session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: slowSecond })
+      const simulation = SimulatedServer.makeUnsafe({ open: slowSecond })
       const connection = yield* connect(simulation)
       const callers = yield* Effect.forEach(Array.from({ length: 1000 }), (_, i) =>
         connection.refresh.pipe(Effect.delay(i), Effect.forkChild)
@@ -355,7 +361,7 @@ describe("refresh", () => {
 
   it.effect("a thousand at once share a failure", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) => (attempt === 1 ? Effect.void : Effect.andThen(Effect.sleep("1 second"), Effect.fail(exited)))
       })
       const connection = yield* connect(simulation)
@@ -374,7 +380,7 @@ describe("refresh", () => {
 
   it.effect("one after the other opens one after the other", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       for (const generation of [2, 3, 4]) assert.strictEqual((yield* connection.refresh).generation, generation)
       yield* advance("1 minute")
@@ -384,7 +390,7 @@ describe("refresh", () => {
 
   it.effect("asked immediately after awaitReady, or after a reconnect, it is not lost", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("1 second") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("1 second") })
       const connection = yield* connect(simulation)
       const first = yield* Effect.forkChild(Effect.andThen(connection.awaitReady, connection.refresh))
       const second = yield* Effect.forkChild(Effect.andThen(connection.reconnect, connection.refresh))
@@ -401,7 +407,9 @@ describe("refresh", () => {
 
   it.effect("asked again right after a failure, it tries again", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: (attempt) => (attempt === 2 ? Effect.fail(exited) : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({
+        open: (attempt) => (attempt === 2 ? Effect.fail(exited) : Effect.void)
+      })
       const connection = yield* connect(simulation)
       const ready = yield* Effect.catch(connection.refresh, () => connection.refresh)
       assert.strictEqual(ready.generation, 2)
@@ -410,7 +418,7 @@ describe("refresh", () => {
 
   it.effect("while Idle it opens the first session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" })
       assert.strictEqual((yield* connection.refresh).generation, 1)
       yield* advance("1 minute")
@@ -420,13 +428,13 @@ describe("refresh", () => {
 
   it.effect("while Failed it revives the connection, on a fresh ladder, and fails when that fails", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(unauthorized) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(unauthorized) })
       const connection = yield* connect(simulation)
       assert.strictEqual((yield* connection.state)._tag, "Failed")
       const error = yield* Effect.flip(connection.refresh)
       assert(error._tag === "ConnectionUnavailable")
       assert.strictEqual(error.because, "Failed")
-      simulation.script.open = () => Effect.void
+      simulation.behavior.open = () => Effect.void
       assert.strictEqual((yield* connection.refresh).generation, 1)
       assert.lengthOf(simulation.attempts, 3)
     })
@@ -434,7 +442,7 @@ describe("refresh", () => {
 
   it.effect("while Reconnecting it cuts the backoff short; while an attempt runs it shares its end", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: slowSecond })
+      const simulation = SimulatedServer.makeUnsafe({ open: slowSecond })
       const connection = yield* connect(simulation, { policy: Schedule.spaced("1 hour") })
       yield* simulation.current.lose()
       yield* advance("1 minute")
@@ -451,7 +459,7 @@ describe("refresh", () => {
 
   it.effect("reconnect during a refresh drops the old session at once, and both get the new one", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: slowSecond })
+      const simulation = SimulatedServer.makeUnsafe({ open: slowSecond })
       const connection = yield* connect(simulation)
       const refreshing = yield* Effect.forkChild(connection.refresh)
       yield* advance("500 millis")
@@ -471,7 +479,7 @@ describe("refresh", () => {
 
   it.effect("a caller that leaves does not keep the others from their new session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: slowSecond })
+      const simulation = SimulatedServer.makeUnsafe({ open: slowSecond })
       const connection = yield* connect(simulation)
       const leaving = yield* Effect.forkChild(connection.refresh)
       const staying = yield* Effect.forkChild(connection.refresh)
@@ -484,7 +492,7 @@ describe("refresh", () => {
 
   it.effect("the old session dies while it drains: its requests fare as on a lost session, the new one serves on", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.generation === 1 ? Effect.andThen(call.run, Effect.never) : call.run)
       })
       const connection = yield* connect(simulation)
@@ -505,7 +513,7 @@ describe("refresh", () => {
     it.effect(`close ${when} leaves nothing`, () =>
       Effect.gen(function* () {
         const opening = when !== "during a drain"
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           handle: () => Effect.never,
           open: (attempt) => (attempt === 1 || !opening ? Effect.void : Effect.never)
         })
@@ -531,7 +539,7 @@ describe("refresh", () => {
 
   it.effect("a replaced session whose close hangs holds nobody up", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         close: (generation) => (generation === 1 ? Effect.sleep("1 hour") : Effect.void)
       })
       const connection = yield* connect(simulation)
@@ -547,7 +555,7 @@ describe("refresh", () => {
     Effect.gen(function* () {
       const asked: Array<Fiber.Fiber<unknown, RequestError>> = []
       let ask: Effect.Effect<unknown, RequestError> = Effect.void
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) =>
           attempt === 1
             ? Effect.void

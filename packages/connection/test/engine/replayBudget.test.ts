@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as ReplayBudget from "../../src/internal/engine/replayBudget.ts"
 import { connect } from "../support/connect.ts"
-import { advance, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 describe("the replay budget", () => {
   it("gives a burst, then so many a second, and never more than a burst", () => {
@@ -16,7 +17,9 @@ describe("the replay budget", () => {
 
   it.effect("bounds what a reconnect sends again: beyond it a request fails, and says that it was sent", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: (call) => (call.generation === 1 ? Effect.never : call.run) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => (call.generation === 1 ? Effect.never : call.run)
+      })
       const connection = yield* connect(simulation, { replayBudget: { burst: 2, perSecond: 1 } })
       const calls = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(Effect.result(connection.ping())))
       yield* settle

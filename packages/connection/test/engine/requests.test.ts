@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, exited, failure, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,7 +13,7 @@ import type { RequestOptions } from "../../src/McpConnection.ts"
 import type { ReplayPolicy } from "../../src/ReplayPolicy.ts"
 import * as RequestError from "../../src/RequestError.ts"
 import { connect, everySecond } from "../support/connect.ts"
-import { advance, type Call, exited, failure, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const refused = failure(new Reasons.ServerUnavailable({ status: 503 }))
 const text = (text: string) => ({ content: [{ type: "text" as const, text }] })
@@ -35,7 +37,7 @@ const dieBeforeSending =
 describe("a request", () => {
   it.effect("is answered by the current session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ tools: () => [tool("a")] })
+      const simulation = SimulatedServer.makeUnsafe({ listed: () => [tool("a")] })
       const connection = yield* connect(simulation)
       assert.deepStrictEqual(yield* connection.callTool({ name: "a" }), text("a on 1"))
       assert.deepStrictEqual(yield* connection.listTools(), [tool("a")])
@@ -50,7 +52,7 @@ describe("a request", () => {
 
   it.effect("that a tool answers with isError has a result", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.succeed({ content: [], isError: true }) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.succeed({ content: [], isError: true }) })
       const connection = yield* connect(simulation)
       assert.isTrue((yield* connection.callTool({ name: "a" })).isError)
     })
@@ -66,7 +68,7 @@ describe("a request", () => {
         description: "no such tool",
         data: { hint: "b" }
       })
-      const simulation = new Simulation({ handle: () => Effect.fail(rejected) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.fail(rejected) })
       const connection = yield* connect(simulation)
       assert.strictEqual(yield* Effect.flip(connection.callTool({ name: "a" })), rejected)
       yield* advance("1 minute")
@@ -82,7 +84,7 @@ describe("a request", () => {
         method: "tools/list",
         description: "tools is missing"
       })
-      const simulation = new Simulation({ handle: () => Effect.fail(invalid) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.fail(invalid) })
       const connection = yield* connect(simulation)
       assert.strictEqual(yield* Effect.flip(connection.listTools()), invalid)
       yield* advance("1 minute")
@@ -94,7 +96,9 @@ describe("a request", () => {
   it.effect("that is interrupted is cancelled, and no other one with it", () =>
     Effect.gen(function* () {
       const answer = yield* Deferred.make<void>()
-      const simulation = new Simulation({ handle: (call) => Effect.andThen(Deferred.await(answer), call.run) })
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => Effect.andThen(Deferred.await(answer), call.run)
+      })
       const connection = yield* connect(simulation)
       const first = yield* Effect.forkChild(connection.callTool({ name: "a" }))
       const second = yield* Effect.forkChild(connection.callTool({ name: "b" }))
@@ -112,7 +116,7 @@ describe("a request", () => {
 describe("waiting for a session", () => {
   it.effect("ends with the answer of the first session that serves", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("5 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("5 seconds") })
       const connection = yield* connect(simulation)
       const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
       yield* advance("5 seconds")
@@ -122,7 +126,7 @@ describe("waiting for a session", () => {
 
   it.effect("ends after `wait`, and says why there is no session and when the next attempt is due", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: Schedule.spaced("50 seconds") })
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* advance("29999 millis")
@@ -137,7 +141,7 @@ describe("waiting for a session", () => {
 
   it.effect("takes `wait` of the connection, and of the request before that", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const connection = yield* connect(simulation, { wait: "3 seconds" })
       const call = yield* Effect.forkChild(Effect.flip(connection.ping()))
       const patient = yield* Effect.forkChild(Effect.flip(connection.ping({ wait: "5 seconds" })))
@@ -151,7 +155,7 @@ describe("waiting for a session", () => {
 
   it.effect(`does not happen with wait: "none"`, () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: Schedule.spaced("50 seconds") })
       const error = yield* Effect.flip(connection.ping({ wait: "none" }))
       assert(error._tag === "ConnectionUnavailable")
@@ -161,7 +165,7 @@ describe("waiting for a session", () => {
 
   it.effect("with wait: Infinity lasts until a session serves", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("10 hours") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("10 hours") })
       const connection = yield* connect(simulation, { startupTimeout: "20 hours", wait: Duration.infinity })
       const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
       yield* advance("10 hours")
@@ -172,7 +176,7 @@ describe("waiting for a session", () => {
   it.effect("ends at once when the connection gives up", () =>
     Effect.gen(function* () {
       const unauthorized = failure(new Reasons.Unauthorized({ status: 401 }))
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.andThen(Effect.sleep("1 second"), Effect.fail(unauthorized))
       })
       const connection = yield* connect(simulation)
@@ -189,7 +193,7 @@ describe("waiting for a session", () => {
     "is for at most maxWaiting requests at a time; one more fails at once, and a place is free when one leaves",
     () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({ open: () => Effect.never })
+        const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
         const connection = yield* connect(simulation, { maxWaiting: 2 })
         const first = yield* Effect.forkChild(Effect.flip(connection.ping()))
         const second = yield* Effect.forkChild(Effect.flip(connection.ping()))
@@ -210,7 +214,7 @@ describe("waiting for a session", () => {
 
   it.effect("by awaitReady is not a request, and is not counted or refused", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("2 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("2 seconds") })
       const connection = yield* connect(simulation, { maxWaiting: 1 })
       const ready = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(connection.awaitReady))
       const call = yield* Effect.forkChild(connection.callTool({ name: "a" }))
@@ -222,12 +226,12 @@ describe("waiting for a session", () => {
 
   it.effect("by awaitReady lasts as long as it takes", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation)
       const ready = yield* Effect.forkChild(connection.awaitReady)
       yield* advance("1 hour")
       assert.isUndefined(ready.pollUnsafe())
-      simulation.script.open = () => Effect.void
+      simulation.behavior.open = () => Effect.void
       yield* advance("1 second")
       assert.deepInclude(yield* Fiber.join(ready), { _tag: "Ready", generation: 1 })
     })
@@ -236,7 +240,7 @@ describe("waiting for a session", () => {
   it.effect("is one bound over all sessions that a request waits for", () =>
     Effect.gen(function* () {
       // Each session dies under the call, and the next one takes 12 seconds to come.
-      const simulation = new Simulation({ send: dieBeforeSending(1, 2, 3, 4, 5) })
+      const simulation = SimulatedServer.makeUnsafe({ send: dieBeforeSending(1, 2, 3, 4, 5) })
       const connection = yield* connect(simulation, { policy: Schedule.spaced("12 seconds") })
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* advance("29 seconds")
@@ -250,7 +254,7 @@ describe("waiting for a session", () => {
   it.effect("finds the session that is there, however late the request wakes up: a clock may jump", () =>
     Effect.gen(function* () {
       // The request is held up, unsent, for longer than `wait`, while its session is replaced.
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         send: (call) =>
           call.tool !== undefined && call.generation === 1
             ? Effect.uninterruptible(Effect.sleep("40 seconds"))
@@ -271,7 +275,7 @@ describe("waiting for a session", () => {
   it.effect("is not charged for the time that the request was with a session", () =>
     Effect.gen(function* () {
       // It waits 1 second for the first session and is with it for 40: of the 30 seconds of waiting, 29 are left.
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.sleep("1 second"),
         handle: (call) => (call.generation === 1 ? Effect.never : call.run)
       })
@@ -286,7 +290,7 @@ describe("waiting for a session", () => {
 
   it.effect("a waiting caller that is interrupted does not stop the reconnect that others wait for", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("5 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("5 seconds") })
       const connection = yield* connect(simulation, { start: "lazy" })
       const first = yield* Effect.forkChild(connection.callTool({ name: "a" }))
       yield* settle
@@ -304,7 +308,7 @@ describe("waiting for a session", () => {
 describe("a request's timeout", () => {
   it.effect("says Unknown when the request was sent, and the request is cancelled", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.never })
       const connection = yield* connect(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* advance("59999 millis")
@@ -323,7 +327,7 @@ describe("a request's timeout", () => {
 
   it.effect("says NotSent when no byte of it left, and then none ever does", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ send: () => Effect.sleep("2 minutes") })
+      const simulation = SimulatedServer.makeUnsafe({ send: () => Effect.sleep("2 minutes") })
       const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* advance("5 seconds")
@@ -336,7 +340,7 @@ describe("a request's timeout", () => {
 
   it.effect("is taken of the request before that of the connection", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.never })
       const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
       const call = yield* Effect.forkChild(Effect.flip(connection.ping({ timeout: "7 seconds" })))
       yield* advance("6 seconds")
@@ -348,7 +352,7 @@ describe("a request's timeout", () => {
 
   it.effect("does not begin before there is a session, and begins anew on the next", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.sleep("20 seconds"),
         handle: (call) => (call.generation === 1 ? Effect.never : Effect.andThen(Effect.sleep("4 seconds"), call.run))
       })
@@ -363,8 +367,8 @@ describe("a request's timeout", () => {
 
   it.effect("on the second session says Unknown when the first may have run it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("a", { idempotentHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("a", { idempotentHint: true })],
         handle: dieAfterRunning(1),
         send: (call) => (call.tool !== undefined && call.generation === 2 ? Effect.never : Effect.void)
       })
@@ -414,8 +418,8 @@ describe("the table of DESIGN §6: what happens to a request whose session is lo
   const run = Effect.fnUntraced(function* ({ delivery, outcome, replay, what }: Row, per: "connection" | "call") {
     const concerned = (call: Call) => call.tool === what || call.ticket.method === what
     const fails = (call: Call) => call.generation === 1 && concerned(call)
-    const simulation = new Simulation({
-      tools: () => tools,
+    const simulation = SimulatedServer.makeUnsafe({
+      listed: () => tools,
       send: (call) => (fails(call) && delivery === "NotSent" ? Effect.fail(exited) : Effect.void),
       handle: (call) => (fails(call) ? Effect.fail(delivery === "Refused" ? refused : exited) : call.run)
     })
@@ -452,7 +456,7 @@ describe("the table of DESIGN §6: what happens to a request whose session is lo
 describe("a tool call that may have run", () => {
   it.effect("carries what is needed to find out: tool, request id, generation, era, elapsed time and cause", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           call.tool === undefined
             ? call.run
@@ -486,8 +490,8 @@ describe("a tool call that may have run", () => {
 
   it.effect("is replayed when the tool promises on the next session that it does no harm", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: (generation) => [tool("a", generation === 1 ? {} : { idempotentHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: (generation) => [tool("a", generation === 1 ? {} : { idempotentHint: true })],
         handle: dieAfterRunning(1)
       })
       const connection = yield* connect(simulation)
@@ -500,8 +504,8 @@ describe("a tool call that may have run", () => {
 
   it.effect("is not replayed when the upgraded server withdrew the promise", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: (generation) => [tool("a", generation === 1 ? { readOnlyHint: true } : {})],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: (generation) => [tool("a", generation === 1 ? { readOnlyHint: true } : {})],
         handle: dieAfterRunning(1)
       })
       const connection = yield* connect(simulation)
@@ -516,8 +520,8 @@ describe("a tool call that may have run", () => {
 
   it.effect("is not replayed when the tool is gone from the next session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: (generation) => (generation === 1 ? [tool("a", { readOnlyHint: true })] : []),
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: (generation) => (generation === 1 ? [tool("a", { readOnlyHint: true })] : []),
         handle: dieAfterRunning(1)
       })
       const connection = yield* connect(simulation)
@@ -531,9 +535,9 @@ describe("a tool call that may have run", () => {
     "fails at once, without waiting for a session, when the tool was listed as unsafe on the session it was sent on",
     () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (attempt) => (attempt === 1 ? Effect.void : Effect.never),
-          tools: () => [tool("pay")],
+          listed: () => [tool("pay")],
           handle: dieAfterRunning(1)
         })
         const connection = yield* connect(simulation)
@@ -550,7 +554,7 @@ describe("a tool call that may have run", () => {
   it.effect("has an unknown outcome when no next session comes within `wait`, and when the connection gives up", () =>
     Effect.gen(function* () {
       for (const error of [exited, failure(new Reasons.Unauthorized({ status: 401 }))]) {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (attempt) => (attempt === 1 ? Effect.void : Effect.fail(error)),
           handle: dieAfterRunning(1)
         })
@@ -567,9 +571,9 @@ describe("a tool call that may have run", () => {
 
   it.effect(`has an unknown outcome at once with wait: "none"`, () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: dieAfterRunning(1),
-        tools: () => [tool("a", { readOnlyHint: true })]
+        listed: () => [tool("a", { readOnlyHint: true })]
       })
       const connection = yield* connect(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" }, { wait: "none" })))
@@ -581,8 +585,8 @@ describe("a tool call that may have run", () => {
 
   it.effect("the tools of the next session are listed once, however many calls ask", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("a", { readOnlyHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("a", { readOnlyHint: true })],
         handle: (call) =>
           call.tool === undefined
             ? Effect.andThen(Effect.sleep("1 second"), call.run)
@@ -604,8 +608,8 @@ describe("a tool call that may have run", () => {
 
   it.effect("the one whose listing it is may be interrupted; the others are answered", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("a", { readOnlyHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("a", { readOnlyHint: true })],
         handle: (call) =>
           call.tool !== undefined
             ? call.generation === 1
@@ -630,7 +634,7 @@ describe("a tool call that may have run", () => {
     "has an unknown outcome, for each of many calls within one timeout, when the next session does not list its tools",
     () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           handle: (call) => (call.generation === 1 || call.ticket.method === "tools/list" ? Effect.never : call.run)
         })
         const connection = yield* connect(simulation, { requestTimeout: "10 seconds" })
@@ -647,7 +651,7 @@ describe("a tool call that may have run", () => {
 
   it.effect("is bound by its own timeout when it shares the listing of a more patient call", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.generation === 1 || call.ticket.method === "tools/list" ? Effect.never : call.run)
       })
       const connection = yield* connect(simulation)
@@ -664,7 +668,7 @@ describe("a tool call that may have run", () => {
 
   it.effect("has an unknown outcome when the next session refuses to list its tools", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           call.ticket.method === "tools/list"
             ? Effect.fail(
@@ -686,8 +690,8 @@ describe("a tool call that may have run", () => {
 
   it.effect("asks the session after the next when the next one is lost while it lists its tools", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("a", { readOnlyHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("a", { readOnlyHint: true })],
         handle: (call) =>
           call.ticket.method === "tools/list" && call.generation === 2
             ? Effect.andThen(call.session.lose(), Effect.never)
@@ -706,7 +710,7 @@ describe("the number of replays", () => {
 
   it.effect("is one: what fails twice after it was sent is not sent a third time", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ tools: readOnly, handle: dieAfterRunning(1, 2, 3, 4) })
+      const simulation = SimulatedServer.makeUnsafe({ listed: readOnly, handle: dieAfterRunning(1, 2, 3, 4) })
       const connection = yield* connect(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* advance("10 seconds")
@@ -717,7 +721,7 @@ describe("the number of replays", () => {
 
   it.effect("is one for what the server refused, too", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.fail(refused) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.fail(refused) })
       const connection = yield* connect(simulation)
       const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
       yield* advance("10 seconds")
@@ -733,7 +737,7 @@ describe("the number of replays", () => {
         [0, [1]],
         [3, [1, 2, 3, 4]]
       ] as const) {
-        const simulation = new Simulation({ tools: readOnly, handle: dieAfterRunning(1, 2, 3, 4, 5, 6) })
+        const simulation = SimulatedServer.makeUnsafe({ listed: readOnly, handle: dieAfterRunning(1, 2, 3, 4, 5, 6) })
         const connection = yield* connect(simulation, { maxReplays })
         const call = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "a" })))
         yield* advance("20 seconds")
@@ -745,7 +749,7 @@ describe("the number of replays", () => {
 
   it.effect("does not count what was never sent", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ send: dieBeforeSending(1, 2, 3, 4, 5) })
+      const simulation = SimulatedServer.makeUnsafe({ send: dieBeforeSending(1, 2, 3, 4, 5) })
       const connection = yield* connect(simulation)
       const call = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
       yield* advance("10 seconds")
@@ -756,8 +760,8 @@ describe("the number of replays", () => {
 
   it.effect("does not count what was never sent after a replay either", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: readOnly,
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: readOnly,
         handle: dieAfterRunning(1),
         send: dieBeforeSending(2, 3)
       })
@@ -771,7 +775,7 @@ describe("the number of replays", () => {
 
   it.effect("a plain tool call that was refused and then may have run is not sent a third time", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.generation === 1 ? Effect.fail(refused) : dieAfterRunning(2, 3)(call))
       })
       const connection = yield* connect(simulation, { maxReplays: 5 })
@@ -790,9 +794,9 @@ describe("the worst delivery over all sendings", () => {
     "is what the caller is told: sent on session 1, unsent on session 2, is an unknown outcome of session 1",
     () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (attempt) => (attempt <= 2 ? Effect.void : Effect.fail(exited)),
-          tools: () => [tool("a", { idempotentHint: true })],
+          listed: () => [tool("a", { idempotentHint: true })],
           handle: dieAfterRunning(1),
           send: dieBeforeSending(2)
         })
@@ -814,7 +818,7 @@ describe("the worst delivery over all sendings", () => {
         [{ wait: "3 seconds" }, "WaitElapsed"]
       ]
       for (const [option, because] of options) {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (n) => (n === 1 ? Effect.void : Effect.never),
           handle: (call) => Effect.andThen(call.session.lose(), Effect.never)
         })
@@ -831,11 +835,11 @@ describe("the worst delivery over all sendings", () => {
 
   it.effect("is NotSent in ConnectionUnavailable when no session was found, and when none was sent on", () =>
     Effect.gen(function* () {
-      const never = new Simulation({ open: () => Effect.fail(exited) })
+      const never = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const unreachable = yield* connect(never)
       const waited = yield* Effect.forkChild(Effect.flip(unreachable.listTools({ wait: "3 seconds" })))
       yield* advance("3 seconds")
-      const dying = new Simulation({
+      const dying = SimulatedServer.makeUnsafe({
         open: (n) => (n === 1 ? Effect.void : Effect.never),
         send: dieBeforeSending(1)
       })
@@ -855,8 +859,8 @@ describe("the worst delivery over all sendings", () => {
 
   it.effect("sent on session 1, refused on session 2, is an unknown outcome", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("a", { idempotentHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("a", { idempotentHint: true })],
         handle: (call) =>
           call.tool !== undefined && call.generation === 2 ? Effect.fail(refused) : dieAfterRunning(1)(call)
       })
@@ -869,8 +873,8 @@ describe("the worst delivery over all sendings", () => {
 
   it.effect("a promise is asked for again on each session that a call is sent on after it may have run", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: (generation) => [tool("a", generation <= 2 ? { idempotentHint: true } : {})],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: (generation) => [tool("a", generation <= 2 ? { idempotentHint: true } : {})],
         handle: dieAfterRunning(1),
         send: dieBeforeSending(2)
       })
@@ -886,8 +890,8 @@ describe("the worst delivery over all sendings", () => {
 describe("events of requests", () => {
   it.effect("a replay and an unknown outcome are told, without arguments", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("read", { readOnlyHint: true }), tool("pay")],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("read", { readOnlyHint: true }), tool("pay")],
         handle: dieAfterRunning(1, 3)
       })
       const connection = yield* connect(simulation, { policy: everySecond })

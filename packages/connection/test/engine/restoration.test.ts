@@ -1,5 +1,7 @@
 /** A session is brought to what is desired before anyone can use it (DESIGN §7, rule 5 of §12). */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, exited, type Sent } from "@mcp-tether/testing/SimulatedServer"
 import type { LoggingLevel } from "@modelcontextprotocol/client"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -16,7 +18,7 @@ import type * as McpConnection from "../../src/McpConnection.ts"
 import type { SessionFailure } from "../../src/McpSession.ts"
 import { type RequestError, ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, type Call, exited, settle, type Sent, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const rejected = (method: string, code = -32_602) =>
   new ServerRejected({ server: "simulated", method, code, description: "not here" })
@@ -70,7 +72,7 @@ const updated = (uri: string) => ({ method: "notifications/resources/updated", p
 describe("restoration", () => {
   it.effect("nothing is desired: nothing is sent", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       yield* connect(simulation)
       yield* simulation.current.lose()
       yield* advance("1 second")
@@ -84,7 +86,7 @@ describe("restoration", () => {
     Effect.gen(function* () {
       const order: Array<string> = []
       const busy: Array<string> = []
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           Effect.gen(function* () {
             busy.push(call.ticket.method)
@@ -146,7 +148,7 @@ describe("restoration", () => {
 
   it.effect("a server without logging is left alone, and setLogLevel succeeds", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ capabilities: { tools: {}, resources: { subscribe: true } } })
+      const simulation = SimulatedServer.makeUnsafe({ capabilities: { tools: {}, resources: { subscribe: true } } })
       const connection = yield* connect(simulation)
       yield* connection.setLogLevel("debug")
       yield* simulation.current.lose()
@@ -159,7 +161,7 @@ describe("restoration", () => {
   for (const resources of [undefined, {}, { listChanged: true }, { subscribe: false }]) {
     it.effect(`a server that takes no subscriptions is left alone: ${JSON.stringify(resources)}`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           capabilities: { logging: {}, ...(resources === undefined ? {} : { resources }) }
         })
         const connection = yield* connect(simulation)
@@ -175,11 +177,11 @@ describe("restoration", () => {
 
   it.effect("a capability that only the next session has is used there", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ capabilities: {} })
+      const simulation = SimulatedServer.makeUnsafe({ capabilities: {} })
       const connection = yield* connect(simulation)
       yield* connection.setLogLevel("error")
       yield* read(connection, "file:///a")
-      simulation.script.capabilities = { logging: {}, resources: { subscribe: true } }
+      simulation.behavior.capabilities = { logging: {}, resources: { subscribe: true } }
       yield* simulation.current.lose()
       yield* advance("1 second")
       assert.deepStrictEqual(simulation.sent.map(summary), [
@@ -191,7 +193,7 @@ describe("restoration", () => {
 
   it.effect("what changed while disconnected is what the next session gets, and nothing else", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       yield* connection.setLogLevel("debug")
       const left = yield* read(connection, "file:///left")
@@ -218,7 +220,7 @@ describe("restoration", () => {
   it.effect("what changed while a session is being restored is what it has when it is published", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         onSession: (_, { generation }) => (generation === 1 ? Effect.void : Deferred.await(hold))
       })
@@ -249,7 +251,7 @@ describe("restoration", () => {
   it.effect("calls wait until restoration is done, and none reaches an unrestored session", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { onSession: () => Deferred.await(hold), start: "background" })
       const calls = yield* Effect.forEach(Array.from({ length: 20 }), () =>
         Effect.forkChild(connection.callTool({ name: "a" }))
@@ -271,7 +273,7 @@ describe("restoration", () => {
 
   it.effect("onSession may use the session, and only it can", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const answers: Array<unknown> = []
       const connection = yield* connect(simulation, {
         onSession: (session) =>
@@ -299,7 +301,7 @@ describe("restoration", () => {
     it.effect(`required: onSession that ${how} fails the attempt, closes the session, and the policy tries again`, () =>
       Effect.gen(function* () {
         let calls = 0
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, {
           onSession: () => (++calls <= 2 ? broken() : Effect.void)
         })
@@ -320,7 +322,7 @@ describe("restoration", () => {
 
     it.effect(`best-effort: onSession that ${how} is skipped, and an event says so`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, {
           restore: "best-effort",
           onSession: (_, { generation }) => (generation === 1 ? Effect.void : broken())
@@ -343,7 +345,7 @@ describe("restoration", () => {
   it.effect("onSession that interrupts itself is a step that failed, not the end of the connection", () =>
     Effect.gen(function* () {
       let calls = 0
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         onSession: () => (++calls === 1 ? Effect.interrupt : Effect.void)
       })
@@ -357,13 +359,13 @@ describe("restoration", () => {
   for (const method of ["logging/setLevel", "resources/subscribe", "tools/list"]) {
     it.effect(`required: a rejected ${method} fails the attempt, which names it`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation)
         yield* connection.setLogLevel("debug")
         yield* connection.listTools()
         yield* read(connection, "file:///a")
         const events = yield* collect(connection)
-        simulation.script.handle = (call) =>
+        simulation.behavior.handle = (call) =>
           call.ticket.method === method && simulation.attempts.length === 2 ? Effect.fail(rejected(method)) : call.run
         yield* simulation.current.lose()
         yield* advance("1 second")
@@ -389,13 +391,13 @@ describe("restoration", () => {
 
     it.effect(`best-effort: a rejected ${method} is skipped; the rest is done`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, { restore: "best-effort" })
         yield* connection.setLogLevel("debug")
         yield* connection.listTools()
         yield* read(connection, "file:///a")
         const events = yield* collect(connection)
-        simulation.script.handle = on(method, () => Effect.fail(rejected(method)))
+        simulation.behavior.handle = on(method, () => Effect.fail(rejected(method)))
         yield* simulation.current.lose()
         yield* advance("1 second")
         assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
@@ -412,12 +414,12 @@ describe("restoration", () => {
 
     it.effect(`required: a ${method} that hangs is bounded by requestTimeout`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
         yield* connection.setLogLevel("debug")
         yield* connection.listTools()
         yield* read(connection, "file:///a")
-        simulation.script.handle = (call) =>
+        simulation.behavior.handle = (call) =>
           call.ticket.method === method && simulation.attempts.length === 2 ? Effect.never : call.run
         yield* simulation.current.lose()
         yield* advance("1 second")
@@ -433,12 +435,12 @@ describe("restoration", () => {
 
     it.effect(`best-effort: a ${method} that hangs is skipped after requestTimeout`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, { restore: "best-effort", requestTimeout: "5 seconds" })
         yield* connection.setLogLevel("debug")
         yield* connection.listTools()
         yield* read(connection, "file:///a")
-        simulation.script.handle = on(method, () => Effect.never)
+        simulation.behavior.handle = on(method, () => Effect.never)
         yield* simulation.current.lose()
         yield* advance("1 second")
         yield* advance("5 seconds")
@@ -449,12 +451,12 @@ describe("restoration", () => {
     for (const restore of ["required", "best-effort"] as const) {
       it.effect(`${restore}: the session is lost under ${method}: the attempt has failed, at once`, () =>
         Effect.gen(function* () {
-          const simulation = new Simulation()
+          const simulation = SimulatedServer.makeUnsafe()
           const connection = yield* connect(simulation, { restore })
           yield* connection.setLogLevel("debug")
           yield* connection.listTools()
           yield* read(connection, "file:///a")
-          simulation.script.handle = (call) =>
+          simulation.behavior.handle = (call) =>
             call.ticket.method === method && simulation.attempts.length === 2
               ? Effect.andThen(call.session.lose(), Effect.never)
               : call.run
@@ -475,7 +477,7 @@ describe("restoration", () => {
 
   it.effect("onSession that hangs is bounded by requestTimeout", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         requestTimeout: "5 seconds",
         onSession: () => (simulation.attempts.length === 1 ? Effect.never : Effect.void)
@@ -489,7 +491,7 @@ describe("restoration", () => {
 
   it.effect("a session that is lost while onSession does something else is given up at once", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         onSession: () => (simulation.attempts.length === 1 ? Effect.never : Effect.void)
       })
@@ -507,7 +509,7 @@ describe("restoration", () => {
   for (const restore of ["required", "best-effort"] as const) {
     it.effect(`${restore}: a session that was lost during restoration is never published`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation, {
           restore,
           onSession: () => (simulation.attempts.length === 2 ? Effect.sleep("2 seconds") : Effect.void)
@@ -529,7 +531,7 @@ describe("restoration", () => {
 
   it.effect("closing the connection during restoration interrupts it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       let interrupted = false
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation, {
@@ -554,7 +556,7 @@ describe("restoration", () => {
 describe("setLogLevel", () => {
   it.effect("while connected it is sent at once, once", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       yield* connection.setLogLevel("debug")
       assert.deepStrictEqual(simulation.sent.map(summary), ["1 logging/setLevel debug"])
@@ -566,7 +568,7 @@ describe("setLogLevel", () => {
 
   it.effect("it waits for the acknowledgement", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.delay(Effect.succeed({}), "3 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.delay(Effect.succeed({}), "3 seconds") })
       const connection = yield* connect(simulation)
       const setting = yield* Effect.forkChild(connection.setLogLevel("debug"))
       yield* advance("2 seconds")
@@ -578,7 +580,7 @@ describe("setLogLevel", () => {
 
   it.effect("without a session it succeeds at once, and on a lazy connection opens nothing", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" })
       yield* connection.setLogLevel("debug")
       yield* settle
@@ -590,7 +592,7 @@ describe("setLogLevel", () => {
 
   it.effect("a session lost under it is no failure: the next one has the level", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.generation === 1 ? Effect.andThen(call.session.lose(), Effect.never) : call.run)
       })
       const connection = yield* connect(simulation)
@@ -603,7 +605,7 @@ describe("setLogLevel", () => {
 
   it.effect("a rejection is the caller's, with the server's code", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("logging/setLevel", () => Effect.fail(rejected("logging/setLevel")))
       })
       const connection = yield* connect(simulation)
@@ -617,7 +619,7 @@ describe("setLogLevel", () => {
 
   it.effect("no answer is a RequestTimeout, not a rejection", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.never })
       const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
       const setting = yield* Effect.forkChild(Effect.flip(connection.setLogLevel("debug")))
       yield* advance("5 seconds")
@@ -627,7 +629,7 @@ describe("setLogLevel", () => {
 
   it.effect("best-effort is about restoration: a rejection is still the caller's", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("logging/setLevel", () => Effect.fail(rejected("logging/setLevel")))
       })
       const connection = yield* connect(simulation, { restore: "best-effort" })
@@ -637,7 +639,7 @@ describe("setLogLevel", () => {
 
   it.effect("a level that the server rejected does not keep the next session from being restored", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("logging/setLevel", () => Effect.fail(rejected("logging/setLevel")))
       })
       const connection = yield* connect(simulation)
@@ -651,7 +653,7 @@ describe("setLogLevel", () => {
 
   it.effect("a level that the server rejected does not fail a subscription", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("logging/setLevel", () => Effect.fail(rejected("logging/setLevel")))
       })
       const connection = yield* connect(simulation)
@@ -664,7 +666,7 @@ describe("setLogLevel", () => {
 
   it.effect("after the close it fails with ConnectionClosed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation).pipe(Scope.provide(scope))
       yield* Scope.close(scope, Exit.void)
@@ -676,7 +678,7 @@ describe("setLogLevel", () => {
 describe("resourceUpdates", () => {
   it.effect("two readers, one subscribe; unsubscribe when the last leaves", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       const first = yield* read(connection, "file:///a")
       const second = yield* read(connection, "file:///a")
@@ -701,7 +703,7 @@ describe("resourceUpdates", () => {
 
   it.effect("two readers that come at once: one subscribe, which both wait for", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.delay(Effect.succeed({}), "1 second") })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.delay(Effect.succeed({}), "1 second") })
       const connection = yield* connect(simulation)
       yield* read(connection, "file:///a")
       yield* read(connection, "file:///a")
@@ -712,7 +714,7 @@ describe("resourceUpdates", () => {
 
   it.effect("Updated comes only for its own uri, MayHaveMissed once for each new session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       const a = yield* read(connection, "file:///a")
       const b = yield* read(connection, "file:///b")
@@ -740,7 +742,7 @@ describe("resourceUpdates", () => {
 
   it.effect("an update that comes right with the answer to the subscription is not missed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("resources/subscribe", (call) => Effect.as(call.session.tell(updated("file:///a")), {}))
       })
       const connection = yield* connect(simulation)
@@ -751,7 +753,7 @@ describe("resourceUpdates", () => {
 
   it.effect("a refresh, too, is told as MayHaveMissed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       const { updates } = yield* read(connection, "file:///a")
       yield* connection.refresh
@@ -763,7 +765,7 @@ describe("resourceUpdates", () => {
 
   it.effect("a rejected subscribe fails the stream, and nothing is left of it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("resources/subscribe", () => Effect.fail(rejected("resources/subscribe", -32_002)))
       })
       const connection = yield* connect(simulation)
@@ -780,7 +782,7 @@ describe("resourceUpdates", () => {
 
   it.effect("a rejected subscribe is of no concern to the reader of another resource", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("resources/subscribe", (call) =>
           Effect.delay(
             uriOf(call.ticket.params) === "file:///bad"
@@ -805,7 +807,7 @@ describe("resourceUpdates", () => {
   it.effect("a reader that leaves while its subscribe is under way leaves no subscription behind", () =>
     Effect.gen(function* () {
       const subscribed = new Set<string>()
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => {
           const uri = uriOf(call.ticket.params)
           if (call.ticket.method === "resources/subscribe") {
@@ -830,7 +832,7 @@ describe("resourceUpdates", () => {
       ...answers: ReadonlyArray<(call: Call) => Effect.Effect<unknown, SessionFailure>>
     ) {
       let asked = 0
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: on("resources/subscribe", (call) => answers[asked++]?.(call) ?? call.run)
       })
       const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
@@ -914,7 +916,7 @@ describe("resourceUpdates", () => {
 
   it.effect("whoever stops reading does not wait until the server agrees", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: on("resources/unsubscribe", () => Effect.never) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: on("resources/unsubscribe", () => Effect.never) })
       const connection = yield* connect(simulation)
       const { fiber } = yield* read(connection, "file:///a")
       const leaving = yield* Effect.forkChild(Fiber.interrupt(fiber))
@@ -926,7 +928,7 @@ describe("resourceUpdates", () => {
 
   it.effect("a subscription whose answer was never seen is ended all the same", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: on("resources/subscribe", () => Effect.never) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: on("resources/subscribe", () => Effect.never) })
       const connection = yield* connect(simulation, { requestTimeout: "5 seconds" })
       const { fiber } = yield* read(connection, "file:///a")
       yield* advance("5 seconds")
@@ -940,7 +942,7 @@ describe("resourceUpdates", () => {
 
   it.effect("the stream ends with the connection, and a new one fails with ConnectionClosed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation).pipe(Scope.provide(scope))
       const { fiber, updates } = yield* read(connection, "file:///a")
@@ -991,7 +993,7 @@ describe("rule 5: at every SessionReady the session has what is desired", () => 
         /** What each session was brought to, as its server sees it, over time. */
         const servers = new Map<Call["session"], Array<{ at: number } & Wish>>()
         let n = 0
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           handle: (call) =>
             Effect.gen(function* () {
               yield* Effect.sleep(slowness[n++] ?? 0)

@@ -1,5 +1,7 @@
 /** The rules of DESIGN §12, each by name, and all of them under random faults and random traffic. */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, exited, failure, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,8 +19,7 @@ import type * as McpConnection from "../../src/McpConnection.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import type { RequestError } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { ServerBooks } from "../support/serverBooks.ts"
-import { advance, type Call, exited, failure, Simulation, tool } from "../support/simulation.ts"
+import { advance } from "../support/time.ts"
 
 const refused = failure(new Reasons.ServerUnavailable({ status: 429 }))
 
@@ -47,38 +48,33 @@ const allFates = [...Object.keys(fates), ...Object.keys(unsentFates)] as Readonl
 /** What of a request its server never does, or never says: nobody can know what became of it. */
 const silences: ReadonlySet<Fate> = new Set<Fate>(["neverAnswer", "neverRun", "hangUnsent"])
 
-/** Who keeps books of what the server does, and of what it leaves undone. */
-interface Clerk {
-  readonly note: (call: Call) => void
-  readonly ignore: (call: Call) => void
-}
-
 /** A server that does to the n-th request what the n-th fate says, and answers all that come after. */
-const fateful = (sequence: ReadonlyArray<Fate>, clerk?: () => Clerk) => {
+const fateful = (sequence: ReadonlyArray<Fate>, options: SimulatedServer.Options = {}) => {
   let n = 0
   const pending = new Map<Call, Fate>()
   const isUnsent = (fate: Fate): fate is keyof typeof unsentFates => fate in unsentFates
-  return new Simulation({
-    tools: () => [tool("pay"), tool("read", { readOnlyHint: true })],
+  return SimulatedServer.makeUnsafe({
+    listed: () => [tool("pay"), tool("read", { readOnlyHint: true })],
+    ...options,
     send: (call) => {
       const fate = sequence[n++] ?? "answer"
-      if (silences.has(fate)) clerk?.().ignore(call)
+      if (silences.has(fate)) call.session.book.unanswered.add(call.ticket.method)
       if (isUnsent(fate)) return unsentFates[fate](call)
       pending.set(call, fate)
       return Effect.void
     },
     handle: (call) => {
       const fate = pending.get(call) ?? "answer"
-      const run = Effect.tap(call.run, () => Effect.sync(() => clerk?.().note(call)))
-      return isUnsent(fate) ? Effect.never : fates[fate](clerk === undefined ? call : { ...call, run })
+      return isUnsent(fate) ? Effect.never : fates[fate](call)
     }
   })
 }
 
-const count = (simulation: Simulation, key: string) => simulation.ran.filter((ran) => ran === key).length
+const count = (simulation: SimulatedServer.SimulatedServer, key: string) =>
+  simulation.ran.filter((ran) => ran === key).length
 
 /** What an answer says of a call must agree with the server's ledger. */
-const agrees = (simulation: Simulation, key: string, exit: Exit.Exit<unknown, RequestError>) => {
+const agrees = (simulation: SimulatedServer.SimulatedServer, key: string, exit: Exit.Exit<unknown, RequestError>) => {
   const runs = count(simulation, key)
   if (Exit.isSuccess(exit)) return assert.isAtLeast(runs, 1, `${key} has a result, but never ran`)
   assert.isFalse(Exit.hasDies(exit), `${key} ended in a defect`)
@@ -100,7 +96,7 @@ const restoring: ReadonlySet<string> = new Set([
 ])
 
 /** What the engine itself asks of a session before it publishes it (DESIGN §7): in place of none, or beside the one that serves. */
-const restores = ({ generation, method, state }: Simulation["sent"][number]): boolean =>
+const restores = ({ generation, method, state }: SimulatedServer.SimulatedServer["sent"][number]): boolean =>
   restoring.has(method) &&
   (state?._tag === "Connecting" ||
     state?._tag === "Reconnecting" ||
@@ -108,14 +104,17 @@ const restores = ({ generation, method, state }: Simulation["sent"][number]): bo
 
 /** What the engine asks of a session that was replaced, as long as requests are in flight there: whether it lives. */
 const drains = (
-  { at, generation, method }: Simulation["sent"][number],
+  { at, generation, method }: SimulatedServer.SimulatedServer["sent"][number],
   states: ReadonlyArray<ConnectionState.ConnectionState>
 ): boolean =>
   (method === "ping" || method === "tools/list") &&
   states.some((state) => state._tag === "Ready" && state.generation > generation && state.since <= at)
 
 /** No request is ever sent on a session that is not published; `states` are all that were. */
-const onlyOnPublished = (simulation: Simulation, states: ReadonlyArray<ConnectionState.ConnectionState> = []) => {
+const onlyOnPublished = (
+  simulation: SimulatedServer.SimulatedServer,
+  states: ReadonlyArray<ConnectionState.ConnectionState> = []
+) => {
   for (const sent of simulation.sent) {
     const { generation, method, state } = sent
     if (restores(sent) || drains(sent, states)) continue
@@ -157,8 +156,8 @@ describe("rule 1: a call with an effect runs at most once", () => {
 describe("rule 2: every caller gets exactly one answer, within its bound", () => {
   it.effect("a hundred callers, while the server is killed five times", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("pay"), tool("read", { readOnlyHint: true })],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("pay"), tool("read", { readOnlyHint: true })],
         handle: fates.answerLate
       })
       const connection = yield* connect(simulation)
@@ -191,7 +190,7 @@ describe("rule 2: every caller gets exactly one answer, within its bound", () =>
 
   it.effect("no answer takes longer than wait + timeout, when the server can never be reached", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: ReconnectPolicy.default })
       const callers = yield* Effect.forEach(Array.from({ length: 50 }), () =>
         Effect.forkChild(Effect.flip(connection.callTool({ name: "pay" })))
@@ -205,7 +204,7 @@ describe("rule 2: every caller gets exactly one answer, within its bound", () =>
 describe("rule 3: at most one session is being opened, and at most one is published", () => {
   it.effect("whoever asks: waiters, reconnects, failing requests and losses, all at once", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.sleep("2 seconds"),
         handle: (call) => (call.generation % 2 === 1 ? Effect.fail(exited) : call.run)
       })
@@ -239,10 +238,10 @@ describe("rule 3: at most one session is being opened, and at most one is publis
 describe("rule 4: no request is sent on a session that is not published", () => {
   it.effect("calls, replays, re-lists and probes alike", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.sleep("500 millis"),
         close: () => Effect.sleep("20 seconds"),
-        tools: () => [tool("read", { readOnlyHint: true })],
+        listed: () => [tool("read", { readOnlyHint: true })],
         handle: fates.answerLate
       })
       const scope = yield* Scope.make()
@@ -273,7 +272,7 @@ describe("rule 4: no request is sent on a session that is not published", () => 
 describe("rule 6: nothing is left after the scope closes", () => {
   it.effect.each([0, 100, 500, 1000, 1500, 2100, 2600, 3100, 5000, 31_000])("closed after %i ms", (at) =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) =>
           attempt % 2 === 0
             ? Effect.andThen(Effect.sleep("500 millis"), Effect.fail(exited))
@@ -312,14 +311,14 @@ describe("rule 7: the delays stay under the policy's cap, and a flapping server 
 
   /** It shakes hands, and dies at once. */
   const flapping = () => {
-    const simulation = new Simulation()
-    simulation.script.lost = (session) => Effect.as(session.lose(), exited)
+    const simulation = SimulatedServer.makeUnsafe()
+    simulation.behavior.lost = (session) => Effect.as(session.lose(), exited)
     return simulation
   }
 
   it.effect("a server that is down for a day: every delay is at most 30 s, and every attempt is on time", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { start: "lazy", policy: ReconnectPolicy.default }).pipe(
         Random.withSeed("rule 7")
       )
@@ -354,7 +353,7 @@ describe("rule 7: the delays stay under the policy's cap, and a flapping server 
 
   it.effect("a flapping server under traffic: no two attempts are nearer than the policy says", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.fail(exited) })
       const connection = yield* connect(simulation)
       for (let i = 0; i < 200; i += 1) {
         yield* Effect.forkScoped(Effect.ignore(connection.ping()))
@@ -372,10 +371,10 @@ describe("rule 8: Ready is backed by a live session, or it ends within the liven
 
   it.effect.each([0, 4000, 10_000, 11_000, 25_000])("the server falls silent after %i ms", (at) =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
-      simulation.script.handle = (call) =>
+      const simulation = SimulatedServer.makeUnsafe()
+      simulation.behavior.handle = (call) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) => (now >= at ? Effect.never : call.run))
-      simulation.script.open = (attempt) => (attempt === 1 ? Effect.void : Effect.never)
+      simulation.behavior.open = (attempt) => (attempt === 1 ? Effect.void : Effect.never)
       const connection = yield* connect(simulation, { heartbeat })
       yield* advance(at)
       // An interval until it counts as silent, one until that is noticed, and three probes.
@@ -386,8 +385,8 @@ describe("rule 8: Ready is backed by a live session, or it ends within the liven
 
   it.effect("the server falls silent with calls in flight, however many come and go", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ handle: () => Effect.never })
-      simulation.script.open = (attempt) => (attempt === 1 ? Effect.void : Effect.never)
+      const simulation = SimulatedServer.makeUnsafe({ handle: () => Effect.never })
+      simulation.behavior.open = (attempt) => (attempt === 1 ? Effect.void : Effect.never)
       const connection = yield* connect(simulation, { heartbeat, requestTimeout: "7 seconds" })
       for (let i = 0; i < 14; i += 1) {
         yield* Effect.forkScoped(Effect.ignore(connection.ping()))
@@ -457,9 +456,12 @@ describe("all rules at once", () => {
     scenario,
     ({ acts, calls, closeAt, fates, lives, opens, reconnects, restorations, start }) =>
       Effect.gen(function* () {
-        const simulation = fateful(fates, () => books)
-        const books = new ServerBooks(simulation)
-        simulation.script.open = (attempt) => {
+        let version = 0
+        const simulation = fateful(fates, {
+          asksForRoots: true,
+          listed: () => [tool("pay"), tool("read", { readOnlyHint: true }), tool(`version ${version}`)]
+        })
+        simulation.behavior.open = (attempt) => {
           switch (opens[attempt - 1] ?? "ok") {
             case "slow":
               return Effect.sleep("1500 millis")
@@ -471,7 +473,7 @@ describe("all rules at once", () => {
               return Effect.void
           }
         }
-        simulation.script.lost = (session) => {
+        simulation.behavior.lost = (session) => {
           const life = opens[simulation.attempts.length - 1] === "flap" ? 0 : lives[session.generation - 1]
           const ends = Effect.andThen(Effect.sleep(life ?? Duration.infinity), session.lose())
           return Effect.raceFirst(session.lost, Effect.andThen(ends, session.lost))
@@ -479,7 +481,6 @@ describe("all rules at once", () => {
         const scope = yield* Scope.make()
         const connection = yield* connect(simulation, {
           start,
-          transport: books.transport,
           roots: [],
           onSession: () => Effect.sleep(restorations[simulation.sessions.length - 1] ?? 0),
           startupTimeout: "4 seconds",
@@ -522,7 +523,8 @@ describe("all rules at once", () => {
               return Effect.ignore(connection.refresh)
             case "tools change":
               toolsChangedAt = clock.currentTimeMillisUnsafe()
-              return books.changeTools
+              version += 1
+              return simulation.notify({ method: "notifications/tools/list_changed", params: undefined })
             case "level debug":
             case "level error": {
               const level = what === "level debug" ? "debug" : "error"
@@ -553,18 +555,20 @@ describe("all rules at once", () => {
         const asDesired = Effect.fnUntraced(function* (generation: number) {
           if (simulation.sessions.some((session) => session.inFlight() > 0)) return
           if ((yield* connection.health).waiting > 0) return
-          const { ignored, level, roots, subscriptions } = books.of(generation)
-          if (!ignored.has("logging/setLevel")) assert.strictEqual(level, wished.level, "the log level")
+          const session = simulation.sessions.findLast((session) => session.generation === generation)
+          assert.isDefined(session, `no session ${generation} was opened`)
+          const { level, roots, subscriptions, unanswered } = session.book
+          if (!unanswered.has("logging/setLevel")) assert.strictEqual(level, wished.level, "the log level")
           assert.deepStrictEqual(roots, wished.roots, "the roots")
           const read = readers.flatMap(({ fiber, uri }) => (fiber.pollUnsafe() === undefined ? [uri] : []))
-          if (!ignored.has("resources/unsubscribe"))
+          if (!unanswered.has("resources/unsubscribe"))
             assert.deepStrictEqual([...subscriptions].toSorted(), [...new Set(read)].toSorted(), "the subscriptions")
           // A burst of changes is waited for.
-          if (ignored.has("tools/list") || clock.currentTimeMillisUnsafe() - toolsChangedAt < 2500) return
+          if (unanswered.has("tools/list") || clock.currentTimeMillisUnsafe() - toolsChangedAt < 2500) return
           const { tools } = yield* connection.catalog
           if (tools === undefined) return
           assert.isFalse(tools.stale, "the catalog is stale")
-          assert.deepStrictEqual(tools.items, simulation.script.tools(generation), "the catalog")
+          assert.deepStrictEqual(tools.items, simulation.behavior.listed(generation), "the catalog")
         })
         // Rule 8: whatever the moment, Ready means a session that was not lost.
         const watcher = yield* Effect.forkChild(

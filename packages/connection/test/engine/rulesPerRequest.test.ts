@@ -1,5 +1,7 @@
 /** The rules of DESIGN §12 where each request fares by itself (Streamable HTTP): random failures of single requests, in both eras. */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, exited, failure, type SimulatedSession, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,16 +17,7 @@ import type { SessionFailure } from "../../src/McpSession.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import { type RequestError, ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import {
-  advance,
-  type Call,
-  exited,
-  failure,
-  settle,
-  type SimulatedSession,
-  Simulation,
-  tool
-} from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const network = (code: string, phase: "connect" | "exchange") =>
   failure(new Reasons.NetworkFailed({ code, description: code, phase }))
@@ -142,11 +135,11 @@ describe("all rules at once, where requests fail one by one", () => {
               })
             )
           )
-        const simulation: Simulation = new Simulation({
+        const simulation: SimulatedServer.SimulatedServer = SimulatedServer.makeUnsafe({
           era,
           isolation: "perRequest",
           capabilities: { tools: { listChanged: true }, logging: {}, resources: { subscribe: true } },
-          tools: () => [tool("pay"), tool("read", { readOnlyHint: true })],
+          listed: () => [tool("pay"), tool("read", { readOnlyHint: true })],
           send: (call) => {
             const fate = sequence[n++] ?? "answer"
             pending.set(call, fate)
@@ -169,7 +162,7 @@ describe("all rules at once, where requests fail one by one", () => {
             })
         })
         let opened = 0
-        simulation.script.open = () => {
+        simulation.behavior.open = () => {
           opened += 1
           switch (opens[opened - 1] ?? "ok") {
             case "slow":

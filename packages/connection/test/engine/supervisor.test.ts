@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, failure } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -9,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Reasons from "../../src/ConnectionError.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import { connect, everySecond } from "../support/connect.ts"
-import { advance, exited, failure, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const retryable: ReadonlyArray<Reasons.Reason> = [
   new Reasons.SpawnFailed({ command: "server", code: "EMFILE", description: "too many open files" }),
@@ -36,7 +38,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
   for (const reason of retryable) {
     it.effect(`${reason._tag} (${reason.message}): an attempt that fails with it is followed by another`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           open: (attempt) => (attempt === 1 ? Effect.fail(failure(reason)) : Effect.void)
         })
         const connection = yield* connect(simulation)
@@ -49,7 +51,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
 
     it.effect(`${reason._tag} (${reason.message}): a session lost to it is replaced`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation)
         yield* simulation.current.lose(failure(reason))
         yield* settle
@@ -64,7 +66,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
     it.effect(`${reason._tag}: an attempt that fails with it is the last`, () =>
       Effect.gen(function* () {
         const error = failure(reason)
-        const simulation = new Simulation({ open: () => Effect.fail(error) })
+        const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(error) })
         const connection = yield* connect(simulation)
         yield* advance("1 hour")
         assert.deepStrictEqual(simulation.attempts, [0])
@@ -78,7 +80,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
 
     it.effect(`${reason._tag}: a session lost to it is not replaced`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const connection = yield* connect(simulation)
         yield* advance("1 minute")
         yield* simulation.current.lose(failure(reason))
@@ -92,7 +94,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
   it.effect("MalformedResponse is retried three times in a row, and no more", () =>
     Effect.gen(function* () {
       const malformed = failure(new Reasons.MalformedResponse({ description: "<html>" }))
-      const simulation = new Simulation({ open: () => Effect.fail(malformed) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(malformed) })
       const connection = yield* connect(simulation)
       yield* advance("1 hour")
       assert.deepStrictEqual(simulation.attempts, [0, 1000, 2000, 3000])
@@ -103,7 +105,9 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
   it.effect("another failure in between starts the count of MalformedResponse anew", () =>
     Effect.gen(function* () {
       const malformed = failure(new Reasons.MalformedResponse({ description: "<html>" }))
-      const simulation = new Simulation({ open: (attempt) => Effect.fail(attempt % 3 === 0 ? exited : malformed) })
+      const simulation = SimulatedServer.makeUnsafe({
+        open: (attempt) => Effect.fail(attempt % 3 === 0 ? exited : malformed)
+      })
       const connection = yield* connect(simulation)
       yield* advance("30 seconds")
       assert.lengthOf(simulation.attempts, 31)
@@ -114,7 +118,9 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
   it.effect("ServerUnavailable: the next attempt waits for Retry-After", () =>
     Effect.gen(function* () {
       const busy = failure(new Reasons.ServerUnavailable({ status: 503, retryAfter: Duration.seconds(45) }))
-      const simulation = new Simulation({ open: (attempt) => (attempt === 1 ? Effect.fail(busy) : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({
+        open: (attempt) => (attempt === 1 ? Effect.fail(busy) : Effect.void)
+      })
       yield* connect(simulation, { policy: ReconnectPolicy.default })
       yield* advance("1 minute")
       assert.deepStrictEqual(simulation.attempts, [0, 45_000])
@@ -123,7 +129,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
 
   it.effect("SessionExpired on a proven session: the next attempt is at once", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       yield* connect(simulation, { policy: ReconnectPolicy.default })
       for (const _ of [1, 2, 3]) {
         yield* advance("10 seconds")
@@ -138,7 +144,7 @@ describe("the table of DESIGN §5, as the supervisor follows it", () => {
 describe("losses", () => {
   it.effect("a session is unpublished before it is closed, and a slow close does not delay the next one", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         close: (generation) => (generation === 1 ? Effect.sleep("10 seconds") : Effect.void)
       })
       const connection = yield* connect(simulation)
@@ -158,7 +164,7 @@ describe("losses", () => {
   it.effect("a loss that is reported of an old session is ignored", () =>
     Effect.gen(function* () {
       const late = yield* Deferred.make<void>()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       // A driver whose request outlives its session, and fails long after.
       const transport = {
         ...simulation.transport,
@@ -184,7 +190,7 @@ describe("losses", () => {
 
   it.effect("a thousand requests that fail at once cause one reconnect", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.generation === 1 ? Effect.fail(exited) : call.run)
       })
       const connection = yield* connect(simulation)
@@ -198,7 +204,7 @@ describe("losses", () => {
 
   it.effect("a session that a request condemned is replaced, although it says nothing of a loss itself", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) => (call.generation === 1 ? Effect.fail(exited) : call.run)
       })
       const connection = yield* connect(simulation, { policy: ReconnectPolicy.default })
@@ -209,7 +215,7 @@ describe("losses", () => {
 
   it.effect("a handshake that hangs is cut off after startupTimeout, its session closed, and another is tried", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: (attempt) => (attempt === 1 ? Effect.never : Effect.void) })
+      const simulation = SimulatedServer.makeUnsafe({ open: (attempt) => (attempt === 1 ? Effect.never : Effect.void) })
       const connection = yield* connect(simulation, { startupTimeout: "20 seconds" })
       yield* advance("19 seconds")
       assert.strictEqual(simulation.live, 1)
@@ -227,7 +233,7 @@ describe("losses", () => {
 
   it.effect("the error of a handshake that was cut off carries the last of the server's stderr", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (_, context) => {
           context.setStderrTail(() => "waiting for the database")
           return Effect.never
@@ -245,7 +251,7 @@ describe("losses", () => {
 describe("reconnect", () => {
   it.effect("drops the session, opens the next at once, and waits until it serves", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("2 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("2 seconds") })
       const connection = yield* connect(simulation)
       yield* advance("10 seconds")
       const reconnecting = yield* Effect.forkChild(connection.reconnect)
@@ -260,7 +266,7 @@ describe("reconnect", () => {
 
   it.effect("a thousand at once cause one", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("2 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("2 seconds") })
       const connection = yield* connect(simulation)
       yield* advance("10 seconds")
       const callers = yield* Effect.forEach(Array.from({ length: 1000 }), () => Effect.forkChild(connection.reconnect))
@@ -273,13 +279,13 @@ describe("reconnect", () => {
 
   it.effect("cuts a waiting backoff short, and a thousand of them do it once", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: Schedule.spaced("1 hour") })
       yield* advance("1 minute")
       const callers = yield* Effect.forEach(Array.from({ length: 1000 }), () => Effect.forkChild(connection.reconnect))
       yield* settle
       assert.deepStrictEqual(simulation.attempts, [0, 60_000])
-      simulation.script.open = () => Effect.void
+      simulation.behavior.open = () => Effect.void
       yield* advance("1 hour")
       assert.lengthOf(simulation.attempts, 3)
       for (const ready of yield* Fiber.joinAll(callers)) assert.strictEqual(ready.generation, 1)
@@ -288,7 +294,7 @@ describe("reconnect", () => {
 
   it.effect("revives a Failed connection, on a fresh ladder", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.fail(exited) })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.fail(exited) })
       const connection = yield* connect(simulation, { policy: Schedule.upTo(everySecond, { times: 2 }) })
       yield* advance("1 hour")
       assert.strictEqual((yield* connection.state)._tag, "Failed")
@@ -301,7 +307,7 @@ describe("reconnect", () => {
       assert.strictEqual(error.because, "Failed")
       assert.lengthOf(simulation.attempts, 6)
 
-      simulation.script.open = () => Effect.void
+      simulation.behavior.open = () => Effect.void
       assert.deepInclude(yield* connection.reconnect, { _tag: "Ready", generation: 1 })
       assert.deepStrictEqual((yield* connection.callTool({ name: "a" })).content, [{ type: "text", text: "a on 1" }])
     })
@@ -309,7 +315,7 @@ describe("reconnect", () => {
 
   it.effect("while an attempt runs, waits for that one", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("5 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("5 seconds") })
       const connection = yield* connect(simulation)
       yield* advance("2 seconds")
       const reconnecting = yield* Effect.forkChild(connection.reconnect)
@@ -323,7 +329,7 @@ describe("reconnect", () => {
   it.effect("while an attempt runs, shares its end: a failure that nothing can heal is the last word", () =>
     Effect.gen(function* () {
       const unauthorized = failure(new Reasons.Unauthorized({ status: 401 }))
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: () => Effect.andThen(Effect.sleep("1 second"), Effect.fail(unauthorized))
       })
       const connection = yield* connect(simulation)
@@ -337,7 +343,7 @@ describe("reconnect", () => {
 
   it.effect("opens the first session of a lazy connection", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" })
       assert.strictEqual((yield* connection.reconnect).generation, 1)
     })
@@ -345,7 +351,7 @@ describe("reconnect", () => {
 
   it.effect("a caller that is interrupted does not stop it for the others", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         open: (attempt) => (attempt === 1 ? Effect.void : Effect.sleep("5 seconds"))
       })
       const connection = yield* connect(simulation)
@@ -363,7 +369,7 @@ describe("reconnect", () => {
   it.effect("fails with ConnectionClosed on a closed connection", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
-      const connection = yield* connect(new Simulation()).pipe(Scope.provide(scope))
+      const connection = yield* connect(SimulatedServer.makeUnsafe()).pipe(Scope.provide(scope))
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual((yield* Effect.flip(connection.reconnect))._tag, "ConnectionClosed")
       assert.strictEqual((yield* Effect.flip(connection.awaitReady))._tag, "ConnectionClosed")

@@ -1,5 +1,7 @@
 /** The rest of the client surface: notifications both ways, roots, handlers, progress, and their options. */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited } from "@mcp-tether/testing/SimulatedServer"
 import type { Root } from "@modelcontextprotocol/client"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -12,16 +14,20 @@ import * as McpConnection from "../../src/McpConnection.ts"
 import type { McpSession, ServerNotification } from "../../src/McpSession.ts"
 import type { OpenContext } from "../../src/McpTransport.ts"
 import { connect } from "../support/connect.ts"
-import { advance, exited, settle, Simulation } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 /** A transport whose sessions notify in their own way. */
-const notifying = (simulation: Simulation, notify: (generation: number) => McpSession["notify"]) => ({
+const notifying = (
+  simulation: SimulatedServer.SimulatedServer,
+  notify: (generation: number) => McpSession["notify"]
+) => ({
   ...simulation.transport,
   open: (context: OpenContext) =>
     Effect.map(simulation.transport.open(context), (session) => ({ ...session, notify: notify(context.generation) }))
 })
 
-const listRoots = (simulation: Simulation) => simulation.current.host.handlers.get("roots/list")?.(undefined)
+const listRoots = (simulation: SimulatedServer.SimulatedServer) =>
+  simulation.current.host.handlers.get("roots/list")?.(undefined)
 
 const rootsChanged = "notifications/roots/list_changed"
 const home: Root = { uri: "file:///home" }
@@ -30,7 +36,7 @@ const work: Root = { uri: "file:///work" }
 describe("notify", () => {
   it.effect("hands the notification to the current session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       yield* connection.notify("notifications/a", { x: 1 })
       yield* connection.refresh
@@ -41,7 +47,7 @@ describe("notify", () => {
 
   it.effect("waits for a session, at most `wait`", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.sleep("10 seconds") })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.sleep("10 seconds") })
       const connection = yield* connect(simulation, { wait: "5 seconds" })
       const early = yield* Effect.forkChild(Effect.flip(connection.notify("notifications/early")))
       yield* advance("5 seconds")
@@ -58,7 +64,7 @@ describe("notify", () => {
 
   it.effect("opens a lazy connection", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy" })
       yield* connection.notify("notifications/a")
       assert.deepStrictEqual(simulation.notified, ["1 notifications/a"])
@@ -67,7 +73,7 @@ describe("notify", () => {
 
   it.effect("is never sent twice: when the session fails under it, the caller is told, and the session replaced", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const tried: Array<number> = []
       const transport = notifying(
         simulation,
@@ -91,7 +97,7 @@ describe("notify", () => {
 
   it.effect("a session that never takes it over does not hang its caller", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const transport = notifying(simulation, () => () => Effect.never)
       const connection = yield* connect(simulation, { transport, requestTimeout: "5 seconds" })
       const call = yield* Effect.forkChild(Effect.exit(connection.notify("notifications/a")))
@@ -104,7 +110,7 @@ describe("notify", () => {
 
   it.effect("a defect of the transport is a typed failure", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const transport = notifying(simulation, () => () => Effect.die(new Error("bug")))
       const connection = yield* connect(simulation, { transport })
       const exit = yield* Effect.exit(connection.notify("notifications/a"))
@@ -115,7 +121,7 @@ describe("notify", () => {
 
   it.effect("fails with ConnectionClosed while waiting and after the close", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({ open: () => Effect.never })
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation).pipe(Scope.provide(scope))
       const waiting = yield* Effect.forkChild(Effect.flip(connection.notify("notifications/a")))
@@ -130,7 +136,7 @@ describe("notify", () => {
 describe("notifications", () => {
   it.effect("come from all sessions, in order, to every reader", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       const heard: Array<ServerNotification> = []
       const also: Array<ServerNotification> = []
@@ -157,7 +163,7 @@ describe("notifications", () => {
 
   it.effect("end with the connection", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation).pipe(Scope.provide(scope))
       const reader = yield* Effect.forkChild(Stream.runDrain(connection.notifications))
@@ -175,7 +181,7 @@ describe("notifications", () => {
 describe("roots", () => {
   it.effect("undeclared: setRoots is an InvalidRequest, and nothing is declared or answered", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       const error = yield* Effect.flip(connection.setRoots([home]))
       assert.strictEqual(error._tag, "InvalidRequest")
@@ -187,7 +193,7 @@ describe("roots", () => {
 
   it.effect("setRoots notifies the server, and roots/list answers the newest, in every session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { roots: [] })
       assert.deepStrictEqual(yield* listRoots(simulation) ?? Effect.void, { roots: [] })
       yield* connection.setRoots([home])
@@ -203,7 +209,7 @@ describe("roots", () => {
 
   it.effect("setRoots on a lazy connection opens nothing", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { start: "lazy", roots: [] })
       yield* connection.setRoots([home])
       yield* settle
@@ -214,7 +220,7 @@ describe("roots", () => {
   it.effect("roots that change while a session is being restored: its server has asked already, and is told", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, { roots: [home], onSession: () => Deferred.await(hold) })
       assert.deepStrictEqual(yield* listRoots(simulation) ?? Effect.void, { roots: [home] })
       yield* connection.setRoots([work])
@@ -228,7 +234,7 @@ describe("roots", () => {
   it.effect("roots that change during a refresh: both servers are told", () =>
     Effect.gen(function* () {
       const hold = yield* Deferred.make<void>()
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation, {
         roots: [home],
         onSession: (_, { generation }) => (generation === 1 ? Effect.void : Deferred.await(hold))
@@ -245,7 +251,7 @@ describe("roots", () => {
 
   it.effect("after the close setRoots fails with ConnectionClosed", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const scope = yield* Scope.make()
       const connection = yield* connect(simulation, { roots: [] }).pipe(Scope.provide(scope))
       yield* Scope.close(scope, Exit.void)
@@ -260,7 +266,7 @@ class Model extends Context.Service<Model, { readonly name: string }>()("test/Mo
 
 describe("handlers", () => {
   const given = Effect.fnUntraced(function* (options: Partial<McpConnection.Options>) {
-    const simulation = new Simulation()
+    const simulation = SimulatedServer.makeUnsafe()
     yield* connect(simulation, options)
     const { capabilities, handlers } = simulation.current.host
     return { capabilities: Object.keys(capabilities).toSorted(), handlers: [...handlers.keys()].toSorted() }
@@ -292,7 +298,7 @@ describe("handlers", () => {
   it.effect("they are in every session, have their services, and get the server's parameters", () =>
     Effect.gen(function* () {
       const asked: Array<unknown> = []
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* McpConnection.make({
         transport: simulation.transport,
         handlers: {
@@ -315,7 +321,7 @@ describe("handlers", () => {
 
   it.effect("a refusal of a handler is the answer", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       yield* connect(simulation, {
         handlers: { elicitation: () => Effect.fail({ code: -1, message: "user is away" }) }
       })
@@ -330,7 +336,7 @@ describe("handlers", () => {
 
   it.effect("a handler that throws throws inside its Effect, not into the transport", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const throws = () => {
         throw new Error("bug")
       }
@@ -347,7 +353,7 @@ describe("progress", () => {
   it.effect("is asked for only with a callback, which gets it", () =>
     Effect.gen(function* () {
       const heard: Array<number> = []
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           Effect.suspend(() => {
             call.ticket.onProgress?.({ progress: 1, total: 2 })
@@ -356,7 +362,7 @@ describe("progress", () => {
       })
       const connection = yield* connect(simulation)
       const asked: Array<boolean> = []
-      simulation.script.send = (call) => Effect.sync(() => void asked.push(call.ticket.onProgress !== undefined))
+      simulation.behavior.send = (call) => Effect.sync(() => void asked.push(call.ticket.onProgress !== undefined))
       yield* connection.callTool({ name: "a" }, { onProgress: ({ progress }) => void heard.push(progress) })
       yield* connection.callTool({ name: "a" })
       assert.deepStrictEqual(heard, [1])
@@ -367,7 +373,7 @@ describe("progress", () => {
   for (const renewed of [true, false]) {
     it.effect(`the timeout is ${renewed ? "" : "not "}renewed by ${renewed ? "progress" : "silence"}`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation({
+        const simulation = SimulatedServer.makeUnsafe({
           handle: (call) =>
             Effect.gen(function* () {
               for (let i = 0; i < 10; i += 1) {
@@ -393,7 +399,7 @@ describe("progress", () => {
 
   it.effect("that stops ends in RequestTimeout, one timeout after the last", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           Effect.gen(function* () {
             yield* Effect.sleep("4 seconds")
@@ -418,7 +424,7 @@ describe("progress", () => {
 
   it.effect("a callback that throws costs neither the call nor the session", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           Effect.suspend(() => {
             call.ticket.onProgress?.({ progress: 1 })
@@ -454,7 +460,7 @@ describe("wrong options", () => {
   for (const [option, options] of wrong) {
     it.effect(`${JSON.stringify(options)} is an InvalidOptions that names ${option}`, () =>
       Effect.gen(function* () {
-        const simulation = new Simulation()
+        const simulation = SimulatedServer.makeUnsafe()
         const untyped: unknown = { transport: simulation.transport, ...options }
         const error = yield* Effect.flip(McpConnection.make(untyped as McpConnection.Options))
         assert(error._tag === "InvalidOptions")
@@ -469,7 +475,7 @@ describe("wrong options", () => {
 
   it.effect("a wrong onProgress is an InvalidRequest that names it", () =>
     Effect.gen(function* () {
-      const simulation = new Simulation()
+      const simulation = SimulatedServer.makeUnsafe()
       const connection = yield* connect(simulation)
       const untyped: unknown = { onProgress: 3 }
       const error = yield* Effect.flip(connection.callTool({ name: "a" }, untyped as McpConnection.RequestOptions))

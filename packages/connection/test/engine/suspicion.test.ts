@@ -3,6 +3,8 @@
  * (DESIGN §4, §5, §10).
  */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, exited, failure, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,7 +20,7 @@ import type { SessionFailure } from "../../src/McpSession.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import { ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, type Call, exited, failure, type Script, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const reset = failure(
   new Reasons.NetworkFailed({ code: "ECONNRESET", description: "socket hang up", phase: "exchange" })
@@ -39,10 +41,10 @@ const unauthorized = failure(new Reasons.Unauthorized({ status: 401 }))
 const notFound = failure(new Reasons.UnexpectedStatus({ status: 404, description: "no such page" }))
 
 /** A server over HTTP: `read` does no harm twice, `pay` does. */
-const http = (script: Partial<Script> = {}) =>
-  new Simulation({
+const http = (script: SimulatedServer.Options = {}) =>
+  SimulatedServer.makeUnsafe({
     isolation: "perRequest",
-    tools: () => [tool("pay"), tool("read", { readOnlyHint: true })],
+    listed: () => [tool("pay"), tool("read", { readOnlyHint: true })],
     ...script
   })
 
@@ -74,10 +76,11 @@ const lossesOf = (events: ReadonlyArray<ConnectionEvent>) =>
   events.flatMap((event) => (event._tag === "SessionLost" ? [event.error] : []))
 
 /** What was sent, as `<generation> <method or tool>`. */
-const wire = (simulation: Simulation) =>
+const wire = (simulation: SimulatedServer.SimulatedServer) =>
   simulation.sent.map(({ generation, method, tool }) => `${generation} ${tool ?? method}`)
 
-const timed = (simulation: Simulation) => simulation.sent.map(({ at, method, tool }) => `${at} ${tool ?? method}`)
+const timed = (simulation: SimulatedServer.SimulatedServer) =>
+  simulation.sent.map(({ at, method, tool }) => `${at} ${tool ?? method}`)
 
 describe("one request that fails", () => {
   it.effect("leaves the 49 others in flight, and the session, alone", () =>
@@ -985,8 +988,8 @@ describe("what a server that may have been restarted promises", () => {
       const connection = yield* connect(simulation)
       yield* connection.listTools()
       const events = yield* collect(connection)
-      simulation.script.handle = failing(isCall, reset)
-      simulation.script.tools = () => [tool("pay"), tool("read", { readOnlyHint: true }), tool("new")]
+      simulation.behavior.handle = failing(isCall, reset)
+      simulation.behavior.listed = () => [tool("pay"), tool("read", { readOnlyHint: true }), tool("new")]
       simulation.sent.splice(0)
       yield* connection.callTool({ name: "read" })
       yield* advance("3 seconds")
@@ -1001,8 +1004,8 @@ describe("what a server that may have been restarted promises", () => {
       const simulation = http()
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      simulation.script.tools = () => [tool("pay"), tool("read")]
-      simulation.script.handle = failing(isCall, cut)
+      simulation.behavior.listed = () => [tool("pay"), tool("read")]
+      simulation.behavior.handle = failing(isCall, cut)
       assert.strictEqual((yield* Effect.flip(connection.callTool({ name: "read" })))._tag, "OutcomeUnknown")
       assert.lengthOf(simulation.generationsOf("tools/call"), 1)
     })
@@ -1013,8 +1016,8 @@ describe("what a server that may have been restarted promises", () => {
       const simulation = http()
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      simulation.script.tools = () => []
-      simulation.script.handle = failing(isCall, reset)
+      simulation.behavior.listed = () => []
+      simulation.behavior.handle = failing(isCall, reset)
       assert.strictEqual((yield* Effect.flip(connection.callTool({ name: "read" })))._tag, "OutcomeUnknown")
     })
   )
@@ -1025,8 +1028,8 @@ describe("what a server that may have been restarted promises", () => {
       const simulation = http({ handle: failTwice })
       const connection = yield* connect(simulation)
       yield* connection.callTool({ name: "read" })
-      simulation.script.tools = () => [tool("read")]
-      simulation.script.handle = failing(isCall, cut)
+      simulation.behavior.listed = () => [tool("read")]
+      simulation.behavior.handle = failing(isCall, cut)
       assert.strictEqual((yield* Effect.flip(connection.callTool({ name: "read" })))._tag, "OutcomeUnknown")
     })
   )
@@ -1039,7 +1042,7 @@ describe("what a server that may have been restarted promises", () => {
       yield* connection.listTools()
       yield* Effect.forkScoped(Effect.ignore(connection.callTool({ name: "pay" })))
       yield* settle
-      simulation.script.tools = () => [tool("read")]
+      simulation.behavior.listed = () => [tool("read")]
       const read = yield* Effect.forkChild(Effect.flip(connection.callTool({ name: "read" })))
       yield* advance("2 seconds")
       assert.strictEqual((yield* Fiber.join(read))._tag, "OutcomeUnknown")
@@ -1051,7 +1054,7 @@ describe("what a server that may have been restarted promises", () => {
       const simulation = http()
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      simulation.script.handle = failing(isCall, busy(1, 429))
+      simulation.behavior.handle = failing(isCall, busy(1, 429))
       const pay = yield* Effect.forkChild(connection.callTool({ name: "pay" }))
       yield* advance("5 seconds")
       yield* Fiber.join(pay)
@@ -1180,7 +1183,7 @@ describe("other signs of trouble", () => {
       yield* settle
       assert.deepStrictEqual(wire(simulation), ["1 ping"])
       assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 1 })
-      simulation.script.handle = (call) => (call.generation === 1 ? Effect.fail(badGateway) : call.run)
+      simulation.behavior.handle = (call) => (call.generation === 1 ? Effect.fail(badGateway) : call.run)
       const events = yield* collect(connection)
       yield* simulation.current.suspect(cut)
       yield* advance("1 second")
@@ -1280,14 +1283,14 @@ describe("other signs of trouble", () => {
       const simulation = http()
       const connection = yield* connect(simulation)
       yield* connection.listTools()
-      simulation.script.handle = failing((call) => call.ticket.method === "tools/list", reset, 1000)
+      simulation.behavior.handle = failing((call) => call.ticket.method === "tools/list", reset, 1000)
       simulation.sent.splice(0)
       yield* simulation.current.tell({ method: "notifications/tools/list_changed", params: undefined })
       yield* advance("10 minutes")
       assert.isAtLeast(simulation.generationsOf("tools/list").length, 10)
       assert.isAtMost(simulation.generationsOf("tools/list").length, 40, "that is a storm")
       assert.deepStrictEqual(simulation.log, ["open 1"])
-      simulation.script.handle = (call) => call.run
+      simulation.behavior.handle = (call) => call.run
       yield* advance("31 seconds")
       assert.isFalse((yield* connection.catalog).tools?.stale)
     })

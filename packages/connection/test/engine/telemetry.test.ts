@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { exited, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Tracer from "effect/Tracer"
 import { OutcomeUnknown } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, exited, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 const secret = "sk-do-not-tell"
 
@@ -35,8 +37,8 @@ const valueOf = (
 describe("the telemetry of one outage", () => {
   const outage = (server: string) =>
     Effect.gen(function* () {
-      const simulation = new Simulation({
-        tools: () => [tool("read", { readOnlyHint: true }), tool("pay")],
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("read", { readOnlyHint: true }), tool("pay")],
         // Handed over, and the server dies before it answers.
         handle: (call) => (call.generation === 1 && call.tool !== undefined ? Effect.never : call.run)
       })

@@ -1,5 +1,7 @@
 /** A tool call as a stream: any number of progress, then one result. */
 import { assert, describe, it } from "@effect/vitest"
+import { SimulatedServer } from "@mcp-tether/testing"
+import { type Call, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,12 +11,12 @@ import * as Stream from "effect/Stream"
 import type * as McpConnection from "../../src/McpConnection.ts"
 import { ServerRejected } from "../../src/RequestError.ts"
 import { connect } from "../support/connect.ts"
-import { advance, type Call, settle, Simulation, tool } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 /** A tool that tells of `steps` steps, each after `pause` milliseconds, and then answers. */
 const stepping = (steps: number, pause = 0) =>
-  new Simulation({
-    tools: () => [tool("read", { readOnlyHint: true })],
+  SimulatedServer.makeUnsafe({
+    listed: () => [tool("read", { readOnlyHint: true })],
     handle: (call: Call) =>
       call.tool === undefined
         ? call.run
@@ -132,7 +134,7 @@ describe("callToolStream", () => {
   it.effect("progress that was not read yet is read before the error", () =>
     Effect.gen(function* () {
       const error = new ServerRejected({ server: "simulated", method: "tools/call", code: -1, description: "no" })
-      const simulation = new Simulation({
+      const simulation = SimulatedServer.makeUnsafe({
         handle: (call) =>
           Effect.suspend(() => {
             for (const progress of [1, 2, 3]) call.ticket.onProgress?.({ progress })

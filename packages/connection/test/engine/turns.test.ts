@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Turns from "../../src/internal/engine/turns.ts"
-import { advance, settle } from "../support/simulation.ts"
+import { advance, settle } from "../support/time.ts"
 
 describe("turns", () => {
   it.effect("of one key one is taken at a time, in the order of their coming; others do not wait", () =>

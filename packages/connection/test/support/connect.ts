@@ -1,9 +1,10 @@
 /** Connections to a simulation. */
+import type { SimulatedServer } from "@mcp-tether/testing"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as McpConnection from "../../src/McpConnection.ts"
 import type { ReconnectPolicy } from "../../src/ReconnectPolicy.ts"
-import { settle, type Simulation } from "./simulation.ts"
+import { settle } from "./time.ts"
 
 /** An attempt a second: the plainest policy. */
 export const everySecond: ReconnectPolicy = Schedule.spaced("1 second")
@@ -13,7 +14,7 @@ export const everySecond: ReconnectPolicy = Schedule.spaced("1 second")
  * a script that opens at once it is Ready.
  */
 export const connect = Effect.fnUntraced(function* (
-  simulation: Simulation,
+  simulation: SimulatedServer.SimulatedServer,
   options: Partial<McpConnection.Options> = {}
 ) {
   const connection = yield* McpConnection.make({

@@ -31,8 +31,7 @@
  *
  * @since 0.1.0
  */
-import { ConnectionError, type InvalidOptions, type McpSession, type McpTransport } from "@mcp-tether/connection"
-import type { ConnectionState } from "@mcp-tether/connection"
+import type { ConnectionError, ConnectionState, InvalidOptions, McpSession, McpTransport } from "@mcp-tether/connection"
 import type {
   LoggingLevel,
   Prompt,
@@ -43,7 +42,7 @@ import type {
   Tool
 } from "@modelcontextprotocol/client"
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Fault } from "./Fault.ts"
 import type { Script } from "./Faults.ts"

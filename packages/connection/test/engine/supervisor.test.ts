@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Reasons from "../../src/ConnectionError.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import { connect, everySecond } from "../support/connect.ts"
@@ -158,6 +159,33 @@ describe("losses", () => {
       assert.strictEqual(simulation.live, 2)
       yield* advance("9 seconds")
       assert.strictEqual(simulation.live, 1)
+    })
+  )
+
+  it.effect("in the very moment of publication is the loss of a session that served, and no failed attempt", () =>
+    Effect.gen(function* () {
+      // The first request of whoever waited kills it: that is before the attempt has told that it succeeded.
+      const simulation = SimulatedServer.makeUnsafe({
+        handle: (call) => (call.generation === 1 ? Effect.andThen(call.session.lose(), Effect.never) : call.run)
+      })
+      const connection = yield* connect(simulation, { start: "lazy" })
+      const tags: Array<string> = []
+      yield* connection.events.pipe(
+        Stream.runForEach((event) => Effect.sync(() => tags.push(event._tag))),
+        Effect.forkScoped({ startImmediately: true })
+      )
+      const call = yield* Effect.forkChild(connection.ping())
+      yield* advance("1 second")
+      yield* Fiber.join(call)
+      assert.deepStrictEqual(tags, [
+        "AttemptStarted",
+        "SessionReady",
+        "SessionLost",
+        "AttemptScheduled",
+        "AttemptStarted",
+        "SessionReady",
+        "RequestReplayed"
+      ])
     })
   )
 

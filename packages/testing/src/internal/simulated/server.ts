@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type { Fault } from "../../Fault.ts"
 import type { Script } from "../../Faults.ts"
 import { JumpingClock } from "../../JumpingClock.ts"
@@ -136,7 +136,7 @@ const open = Effect.fnUntraced(function* (
     release: world.release,
     broke: () => {}
   }
-  let session: ReturnType<typeof Session.make> | undefined
+  let session: ReturnType<typeof Session.make> | undefined = undefined
   yield* Effect.acquireRelease(
     Effect.sync(() => world.lines.add(line)),
     () =>

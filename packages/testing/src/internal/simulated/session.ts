@@ -3,6 +3,7 @@ import { ConnectionError, type McpSession, type McpTransport } from "@mcp-tether
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type { Tagged } from "../../Fault.ts"
 import type { Book, Call, Listened, SimulatedSession } from "../../SimulatedServer.ts"
 import { crashAt, meet } from "./faults.ts"
 import { carryOut, type Desk, releaseOf, toolOf } from "./offer.ts"
@@ -91,9 +92,9 @@ export const garbage = (world: World) =>
 export const refusalOf = (
   world: World,
   line: Line | undefined,
-  once: ReturnType<World["weather"]["holds"]> | undefined
+  once: Tagged<"Unavailable"> | undefined
 ): ConnectionError.ConnectionError | undefined => {
-  const unavailable = once?._tag === "Unavailable" ? once : world.weather.holds("Unavailable")
+  const unavailable = once ?? world.weather.holds("Unavailable")
   if (unavailable !== undefined) {
     const { retryAfterMillis, status } = unavailable
     const retryAfter = retryAfterMillis === undefined ? undefined : Duration.millis(retryAfterMillis)

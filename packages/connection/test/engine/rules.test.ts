@@ -420,6 +420,8 @@ describe("all rules at once", () => {
 
   const scenario = {
     start: Schema.Literals(["background", "lazy"]),
+    /** Without heartbeats nothing but the bounds of a call ends its wait for a server that is silent. */
+    heartbeats: Schema.Literals(["on", "on", "off"]),
     /** What the attempts do, one after the other; later ones succeed at once. */
     opens: few(Schema.Literals(["ok", "slow", "fail", "hang", "flap"]), 12),
     /** How long the sessions live, one after the other; later ones live on. */
@@ -454,7 +456,7 @@ describe("all rules at once", () => {
   it.effect.prop(
     "under random faults and random traffic",
     scenario,
-    ({ acts, calls, closeAt, fates, lives, opens, reconnects, restorations, start }) =>
+    ({ acts, calls, closeAt, fates, heartbeats, lives, opens, reconnects, restorations, start }) =>
       Effect.gen(function* () {
         let version = 0
         const simulation = fateful(fates, {
@@ -489,7 +491,10 @@ describe("all rules at once", () => {
           requestTimeout: "6 seconds",
           wait: "8 seconds",
           stableAfter: "5 seconds",
-          heartbeat: { interval: "7 seconds", timeout: "1 second", misses: 2, busyGrace: "9 seconds" },
+          heartbeat:
+            heartbeats === "off"
+              ? "off"
+              : { interval: "7 seconds", timeout: "1 second", misses: 2, busyGrace: "9 seconds" },
           closeTimeout: "1 second"
         }).pipe(Scope.provide(scope))
         const { connection } = probe

@@ -31,6 +31,8 @@ type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {
 /** What is wished of every session, as far as the calls through the probe say. */
 export interface Wishes {
   level: unknown
+  /** The generation on which setting it has failed, and whose caller was told so. */
+  levelDoubtfulOn: number | undefined
   roots: unknown
   /** The resources that are read, and by how many. */
   readonly readers: Map<string, number>
@@ -45,6 +47,8 @@ export interface Seen {
   readonly events: Array<{ readonly order: number; readonly event: ConnectionEvent.ConnectionEvent }>
   readonly states: Array<ConnectionState.ConnectionState>
   readonly wishes: Wishes
+  /** Since when the catalog has not been what the server lists, as far as it was looked at. */
+  listsWrongSince: number | undefined
   readonly now: () => number
   /** The requests on their way, lists and settings included. */
   readonly inFlight: () => number
@@ -91,7 +95,8 @@ export const attach = Effect.fnUntraced(function* (
     answers,
     events: [],
     states: [],
-    wishes: { level: undefined, roots: options.roots, readers: new Map() },
+    wishes: { level: undefined, levelDoubtfulOn: undefined, roots: options.roots, readers: new Map() },
+    listsWrongSince: undefined,
     now,
     inFlight: () => inFlight,
     replacements: [],
@@ -182,11 +187,20 @@ export const attach = Effect.fnUntraced(function* (
         Effect.suspend(() => {
           const before = seen.wishes.level
           seen.wishes.level = level
-          return Effect.tapError(connection.setLogLevel(level), (error) =>
-            Effect.sync(() => {
-              // What the server will not have is not desired.
-              if (error._tag === "ServerRejected" && seen.wishes.level === level) seen.wishes.level = before
-            })
+          return connection.setLogLevel(level).pipe(
+            Effect.tapError((error) =>
+              Effect.sync(() => {
+                // What the server will not have is not desired.
+                if (error._tag === "ServerRejected" && seen.wishes.level === level) seen.wishes.level = before
+              })
+            ),
+            Effect.onExit((exit) =>
+              Effect.map(connection.state, (state) => {
+                // Whoever was told that it failed, or left, knows that this session may not have it; the next one has.
+                seen.wishes.levelDoubtfulOn =
+                  Exit.isFailure(exit) && state._tag === "Ready" ? state.generation : undefined
+              })
+            )
           )
         })
       ),

@@ -1,7 +1,7 @@
 /** The rules that can only be judged at a moment (DESIGN §12): 5 and 8. */
 import * as Effect from "effect/Effect"
-import type { Violation } from "../../ConnectionProbe.ts"
 import { storyOf } from "./story.ts"
+import type { Violation } from "./violation.ts"
 import type { Seen } from "./watched.ts"
 
 /** Lets every fiber that can run now do so, without any passing of time. */

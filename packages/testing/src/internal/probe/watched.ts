@@ -15,12 +15,13 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import { type Answer, type ConnectionProbe, type Promises, RulesBroken, type Violation } from "../../ConnectionProbe.ts"
+import type { Answer, ConnectionProbe, Promises } from "../../ConnectionProbe.ts"
 import type { SimulatedServer } from "../../SimulatedServer.ts"
 import { callKey } from "../simulated/offer.ts"
 import * as Moment from "./moment.ts"
 import * as Rules from "./rules.ts"
 import { timelineOf } from "./story.ts"
+import { RulesBroken, type Violation } from "./violation.ts"
 
 /** An answer, while it is being written. */
 type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {

@@ -13,6 +13,8 @@ export interface Plan {
   readonly connections: number
   /** How often all of it is done. After the first round, everything that is kept for good is there. */
   readonly rounds: number
+  /** Whether objects in memory are looked for in the last round, which takes seconds. */
+  readonly look: boolean
   /** The largest growth of the heap from round to round, in bytes for each connection, that still counts as flat. */
   readonly heapPerConnection: number
 }
@@ -50,7 +52,7 @@ export const run = Effect.fnUntraced(function* (
   const before = yield* Checkpoint.weigh({ turn: 0, counting: Checkpoint.rest, withObjects: false })
   const rounds: Array<Round> = []
   while (rounds.length < plan.rounds) {
-    const look = rounds.length === plan.rounds - 1
+    const look = plan.look && rounds.length === plan.rounds - 1
     // Not weighed inside, where the connections are still at hand.
     const played = yield* play(subject, plan, look)
     const counting = Effect.andThen(subject.settle, Checkpoint.restLike(before.counts))

@@ -18,7 +18,7 @@ export interface Plan {
 export const long: Plan = {
   name: "long",
   reconnects: { warmUp: 1_000, turns: 10_000, every: 400, lookEvery: 5, heapPerTurn: 64, rssPerTurn: 1_024 },
-  crowd: { connections: 1_000, rounds: 3, heapPerConnection: 256 },
+  crowd: { connections: 1_000, rounds: 3, look: true, heapPerConnection: 256 },
   within: 60
 }
 
@@ -29,6 +29,6 @@ export const long: Plan = {
 export const short: Plan = {
   name: "short",
   reconnects: { warmUp: 60, turns: 200, every: 50, lookEvery: 4, heapPerTurn: 2_048, rssPerTurn: 65_536 },
-  crowd: { connections: 100, rounds: 2, heapPerConnection: 4_096 },
+  crowd: { connections: 100, rounds: 2, look: false, heapPerConnection: 4_096 },
   within: 5
 }

@@ -79,13 +79,18 @@ const killGroup = ({ server: { pid } }: Ready): Effect.Effect<void, SoakFailed> 
           new SoakFailed({ description: `the server ${pid} was gone before it was killed: ${String(error)}` })
       })
 
-/** As a program would make it. Only what bounds how often sessions may be lost is wider: these are lost all the time. */
+/**
+ * As a program would make it. Only what bounds how often sessions may be lost is wider: these are lost all the time; and how long a
+ * call waits: a thousand processes at once take a busy machine half a minute.
+ */
 export const connect = (subject: Subject, name: string) =>
   Effect.mapError(
     McpConnection.make({
       name,
       transport: subject.transport(),
       stableAfter: 0,
+      wait: "3 minutes",
+      requestTimeout: "3 minutes",
       replayBudget: { burst: 1_000_000, perSecond: 1_000_000 }
     }),
     (error) => new SoakFailed({ description: `${name}: ${error.message}` })

@@ -86,8 +86,21 @@ export const Script = Schema.Array(Schema.Struct({ when: Trigger, fault: Faulty.
  * @category combinators
  * @since 0.1.0
  */
-export const script = <F extends Fault>(...parts: ReadonlyArray<Step<F> | Script<F>>): Script<F> =>
-  parts.flatMap((part) => ("fault" in part ? [part] : part))
+export function script<const Parts extends ReadonlyArray<Step | Script>>(
+  ...parts: Parts
+): Script<FaultIn<Parts[number]>>
+export function script(...parts: ReadonlyArray<Step | Script>): Script {
+  return parts.flatMap((part) => ("fault" in part ? [part] : part))
+}
+
+/**
+ * The faults of a step or a script.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FaultIn<Part extends Step | Script> =
+  Part extends Step<infer F> ? F : Part extends Script<infer F> ? F : never
 
 /**
  * A step at a time, counted from the beginning of the script.

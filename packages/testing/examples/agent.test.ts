@@ -44,7 +44,7 @@ const dayOf = (model: Agent.Model, options: SimulatedServer.Options & { readonly
     const { report, turns } = yield* Agent.run(probe.connection, model)
     yield* probe.check
     const payments = server.ledger.filter(({ tool }) => tool === "pay").map((entry) => entry.arguments["invoice"])
-    return { report, turns, server, probe, payments: payments.toSorted() }
+    return { report, turns, server, probe, payments: payments.map(String).toSorted() }
   }).pipe(
     Effect.scoped,
     VirtualClock.run,

@@ -162,6 +162,8 @@ export interface Call {
  * @since 0.1.0
  */
 export interface Sent {
+  /** Its place among all that happened (`server.nextOrder`). */
+  readonly order: number
   readonly generation: number
   readonly method: string
   readonly tool: string | undefined
@@ -193,6 +195,8 @@ export interface Listened {
  * @since 0.1.0
  */
 export interface Performed {
+  /** Its place among all that happened (`server.nextOrder`). */
+  readonly order: number
   readonly at: number
   readonly generation: number
   readonly tool: string
@@ -213,6 +217,8 @@ export interface Performed {
  * @since 0.1.0
  */
 export interface Happened {
+  /** Its place among all that happened (`server.nextOrder`). */
+  readonly order: number
   readonly at: number
   readonly fault: Fault
   readonly to: { readonly method: string; readonly tool: string | undefined } | undefined
@@ -235,6 +241,8 @@ export interface Book {
   filter: SubscriptionFilter | undefined
   /** The methods of requests that were never answered: nobody can know what became of them. */
   readonly unanswered: Set<string>
+  /** When it last told that a list changed, in milliseconds since the epoch. */
+  listsChangedAt: number
   closed: boolean
 }
 
@@ -307,6 +315,8 @@ export interface SimulatedServer {
   /** How to ask for the state of the connection that is watched, for {@link Sent}. */
   state: Effect.Effect<ConnectionState.ConnectionState> | undefined
 
+  /** Counts on: the place of what happens next among all that happened. What a probe sees is numbered with it, too. */
+  readonly nextOrder: () => number
   /** The generations on which requests of one method were put on the wire. */
   readonly generationsOf: (method: string) => ReadonlyArray<number>
   /** Does a fault now. One that strikes a message waits for the next; one that goes on ends when it is over. */

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as ConnectionProbe from "./ConnectionProbe.ts"
 export * as Fault from "./Fault.ts"
 export * as Faults from "./Faults.ts"
 export * as JumpingClock from "./JumpingClock.ts"

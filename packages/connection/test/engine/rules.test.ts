@@ -1,6 +1,6 @@
 /** The rules of DESIGN §12, each by name, and all of them under random faults and random traffic. */
 import { assert, describe, it } from "@effect/vitest"
-import { SimulatedServer } from "@mcp-tether/testing"
+import { ConnectionProbe, SimulatedServer } from "@mcp-tether/testing"
 import { type Call, exited, failure, tool } from "@mcp-tether/testing/SimulatedServer"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -18,7 +18,7 @@ import type * as ConnectionState from "../../src/ConnectionState.ts"
 import type * as McpConnection from "../../src/McpConnection.ts"
 import * as ReconnectPolicy from "../../src/ReconnectPolicy.ts"
 import type { RequestError } from "../../src/RequestError.ts"
-import { connect } from "../support/connect.ts"
+import { connect, everySecond } from "../support/connect.ts"
 import { advance } from "../support/time.ts"
 
 const refused = failure(new Reasons.ServerUnavailable({ status: 429 }))
@@ -420,6 +420,8 @@ describe("all rules at once", () => {
 
   const scenario = {
     start: Schema.Literals(["background", "lazy"]),
+    /** Without heartbeats nothing but the bounds of a call ends its wait for a server that is silent. */
+    heartbeats: Schema.Literals(["on", "on", "off"]),
     /** What the attempts do, one after the other; later ones succeed at once. */
     opens: few(Schema.Literals(["ok", "slow", "fail", "hang", "flap"]), 12),
     /** How long the sessions live, one after the other; later ones live on. */
@@ -454,7 +456,7 @@ describe("all rules at once", () => {
   it.effect.prop(
     "under random faults and random traffic",
     scenario,
-    ({ acts, calls, closeAt, fates, lives, opens, reconnects, restorations, start }) =>
+    ({ acts, calls, closeAt, fates, heartbeats, lives, opens, reconnects, restorations, start }) =>
       Effect.gen(function* () {
         let version = 0
         const simulation = fateful(fates, {
@@ -479,22 +481,23 @@ describe("all rules at once", () => {
           return Effect.raceFirst(session.lost, Effect.andThen(ends, session.lost))
         }
         const scope = yield* Scope.make()
-        const connection = yield* connect(simulation, {
+        const probe = yield* ConnectionProbe.make(simulation, {
           start,
+          policy: everySecond,
+          maxDelay: "1 second",
           roots: [],
           onSession: () => Effect.sleep(restorations[simulation.sessions.length - 1] ?? 0),
           startupTimeout: "4 seconds",
           requestTimeout: "6 seconds",
           wait: "8 seconds",
           stableAfter: "5 seconds",
-          heartbeat: { interval: "7 seconds", timeout: "1 second", misses: 2, busyGrace: "9 seconds" },
+          heartbeat:
+            heartbeats === "off"
+              ? "off"
+              : { interval: "7 seconds", timeout: "1 second", misses: 2, busyGrace: "9 seconds" },
           closeTimeout: "1 second"
         }).pipe(Scope.provide(scope))
-        const states: Array<ConnectionState.ConnectionState> = []
-        yield* connection.changes.pipe(
-          Stream.runForEach((state) => Effect.sync(() => states.push(state))),
-          Effect.forkChild({ startImmediately: true })
-        )
+        const { connection } = probe
 
         const callers = yield* Effect.forEach(calls, ({ at, patience, replay, what }, i) => {
           const options = { replay }
@@ -510,10 +513,6 @@ describe("all rules at once", () => {
         yield* Effect.forEach(reconnects, (at) =>
           connection.reconnect.pipe(Effect.ignore, Effect.delay(at), Effect.forkChild)
         )
-        const clock = yield* Clock.Clock
-        let toolsChangedAt = Number.NEGATIVE_INFINITY
-        const wished: { level: string | undefined; roots: unknown } = { level: undefined, roots: [] }
-        const readers: Array<{ readonly uri: string; readonly fiber: Fiber.Fiber<unknown> }> = []
         const act = (
           what: (typeof acts)[number]["what"],
           millis: number
@@ -522,114 +521,53 @@ describe("all rules at once", () => {
             case "refresh":
               return Effect.ignore(connection.refresh)
             case "tools change":
-              toolsChangedAt = clock.currentTimeMillisUnsafe()
               version += 1
               return simulation.notify({ method: "notifications/tools/list_changed", params: undefined })
             case "level debug":
-            case "level error": {
-              const level = what === "level debug" ? "debug" : "error"
-              wished.level = level
-              return Effect.ignore(connection.setLogLevel(level))
-            }
+            case "level error":
+              return Effect.ignore(connection.setLogLevel(what === "level debug" ? "debug" : "error"))
             case "roots home":
-            case "roots work": {
-              const roots = [{ uri: `file:///${what}` }]
-              wished.roots = roots
-              return Effect.ignore(connection.setRoots(roots))
-            }
+            case "roots work":
+              return Effect.ignore(connection.setRoots([{ uri: `file:///${what}` }]))
             case "read a":
             case "read b":
-              return connection.resourceUpdates(what).pipe(
-                Stream.runDrain,
-                Effect.timeoutOption(millis),
-                Effect.ignore,
-                Effect.forkScoped({ startImmediately: true }),
-                Effect.map((fiber) => readers.push({ uri: what, fiber }))
-              )
+              return connection
+                .resourceUpdates(what)
+                .pipe(
+                  Stream.runDrain,
+                  Effect.timeoutOption(millis),
+                  Effect.ignore,
+                  Effect.forkScoped({ startImmediately: true })
+                )
           }
         }
         yield* Effect.forEach(acts, ({ at, millis, what }) =>
           Effect.suspend(() => act(what, millis)).pipe(Effect.delay(at), Effect.forkScoped)
         )
-        /** Rule 5, in a moment in which nothing is on its way: the session has what is desired, and the catalog what the server has. */
-        const asDesired = Effect.fnUntraced(function* (generation: number) {
-          if (simulation.sessions.some((session) => session.inFlight() > 0)) return
-          if ((yield* connection.health).waiting > 0) return
-          const session = simulation.sessions.findLast((session) => session.generation === generation)
-          assert.isDefined(session, `no session ${generation} was opened`)
-          const { level, roots, subscriptions, unanswered } = session.book
-          if (!unanswered.has("logging/setLevel")) assert.strictEqual(level, wished.level, "the log level")
-          assert.deepStrictEqual(roots, wished.roots, "the roots")
-          const read = readers.flatMap(({ fiber, uri }) => (fiber.pollUnsafe() === undefined ? [uri] : []))
-          if (!unanswered.has("resources/unsubscribe"))
-            assert.deepStrictEqual([...subscriptions].toSorted(), [...new Set(read)].toSorted(), "the subscriptions")
-          // A burst of changes is waited for.
-          if (unanswered.has("tools/list") || clock.currentTimeMillisUnsafe() - toolsChangedAt < 2500) return
-          const { tools } = yield* connection.catalog
-          if (tools === undefined) return
-          assert.isFalse(tools.stale, "the catalog is stale")
-          assert.deepStrictEqual(tools.items, simulation.behavior.listed(generation), "the catalog")
-        })
-        // Rule 8: whatever the moment, Ready means a session that was not lost.
-        const watcher = yield* Effect.forkChild(
-          Effect.gen(function* () {
-            yield* calm
-            const state = yield* connection.state
-            if (state._tag !== "Ready") return
-            const session = simulation.sessions.findLast((session) => session.generation === state.generation)
-            const lost = yield* Effect.timeoutOption(session?.lost ?? Effect.never, 1)
-            yield* calm
-            const after = yield* connection.state
-            if (lost._tag === "Some") assert.notStrictEqual(after, state, "Ready, but lost")
-            else if (after === state) yield* asDesired(state.generation)
-          }).pipe(Effect.repeat(Schedule.spaced("2900 millis")))
-        )
+        // Rules 5 and 8, again and again.
+        const watcher = yield* Effect.forkChild(Effect.repeat(probe.look, Schedule.spaced("2900 millis")))
 
         yield* advanceInSteps(closeAt)
-        // Rule 2: the last call began at 40 s, and no call's bounds add up to more than 60.
-        if (closeAt > 100_000) {
-          callers.forEach((caller, i) => assert.isDefined(caller.pollUnsafe(), `call ${i} has no answer`))
-        }
-        // What the watcher found: a fiber that nobody joins fails in silence.
-        yield* watcher.pollUnsafe() ?? Effect.void
+        // Before it closes: afterwards nobody can be without an answer.
+        yield* probe.check
         yield* Fiber.interrupt(watcher)
         yield* Effect.forkChild(Scope.close(scope, Exit.void))
         yield* advance("1 second")
-
-        // Rule 6.
         assert.strictEqual((yield* connection.state)._tag, "Closed")
-        assert.strictEqual(simulation.live, 0)
-        // Rules 1 and 2. A call that had not begun yet finds the connection closed.
+        // A call that had not begun yet finds the connection closed.
         yield* advance("40 seconds")
-        for (const [i, caller] of callers.entries()) {
-          const polled = caller.pollUnsafe()
-          assert(polled !== undefined && Exit.isSuccess(polled), `call ${i} has no answer`)
-          const { patience, what } = calls[i] ?? { patience: 0, what: "ping" }
-          if (what !== "pay" && what !== "read") continue
-          const key = `${what} ${i}`
-          assert.isAtMost(count(simulation, key), what === "pay" ? 1 : 2)
-          if (patience === 0) agrees(simulation, key, polled.value)
-        }
-        // Rule 3.
-        assert.isAtMost(simulation.mostOpening, 1)
-        const generations = states.flatMap((state) => (state._tag === "Ready" ? [state.generation] : []))
-        assert.deepStrictEqual(
-          generations,
-          generations.map((_, i) => (generations[0] ?? 0) + i)
-        )
-        // Rule 4.
-        onlyOnPublished(simulation, states)
-        // Rule 7.
+        callers.forEach((caller, i) => assert.isDefined(caller.pollUnsafe(), `call ${i} has no answer`))
+        yield* probe.check
+        // Rule 7: this policy's rate.
         if (reconnects.length === 0 && acts.every(({ what }) => what !== "refresh")) {
           simulation.attempts.slice(1).forEach((at, i) => assert.isAtLeast(at - (simulation.attempts[i] ?? 0), 1000))
         }
+        // What may run twice runs no more often than that.
+        for (const [i] of calls.entries()) assert.isAtMost(count(simulation, `read ${i}`), 2)
       }),
     { arbitrary: { runs, seed: 12 }, timeout: 300_000 }
   )
 })
-
-/** Lets every fiber that can run now do so, from within one: `settle` would wait until the time that is passing has passed. */
-const calm = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 /** Lets that much time pass, a little at a time. */
 const advanceInSteps = (millis: number) =>

@@ -48,7 +48,7 @@ export interface Desk {
   readonly listed: ReadonlyArray<Tool>
   readonly book: Book
   readonly now: () => number
-  readonly perform: (performed: Performed) => void
+  readonly perform: (performed: Omit<Performed, "order">) => void
 }
 
 /** The server carries out a request. */
@@ -134,7 +134,8 @@ const argumentsOf = (params: unknown): Readonly<Record<string, unknown>> =>
     ? (params.arguments as Readonly<Record<string, unknown>>)
     : {}
 
-const callOf = (params: unknown): number | undefined =>
+/** The number that a probe gave the call. */
+export const callOf = (params: unknown): number | undefined =>
   Predicate.hasProperty(params, "_meta") &&
   Predicate.hasProperty(params._meta, callKey) &&
   Predicate.isNumber(params._meta[callKey])

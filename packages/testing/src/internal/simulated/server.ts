@@ -68,6 +68,7 @@ const play = (world: World): Effect.Effect<void, never, Scope.Scope> =>
 
 const makeWorld = (options: Options, script: Script, around: Pick<World, "clock" | "scope" | "jump">): World => {
   const over = options.over ?? "stdio"
+  let order = 0
   const now = (): number => world.clock?.currentTimeMillisUnsafe() ?? 0
   const behavior: Behavior = {
     open: options.open ?? (() => Effect.void),
@@ -113,6 +114,7 @@ const makeWorld = (options: Options, script: Script, around: Pick<World, "clock"
     log: [],
     attempts: [],
     happened: [],
+    nextOrder: () => (order += 1),
     opening: 0,
     mostOpening: 0,
     state: undefined
@@ -263,6 +265,7 @@ const faceOf = (world: World): SimulatedServer => ({
   set state(state) {
     world.state = state
   },
+  nextOrder: world.nextOrder,
   generationsOf: (method) => world.sent.filter((sent) => sent.method === method).map(({ generation }) => generation),
   inject: (fault: Fault) => timed(world, inject(world, fault)),
   refreshCredentials: Effect.sync(() => {

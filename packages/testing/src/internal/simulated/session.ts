@@ -33,7 +33,16 @@ const exchange = Effect.fnUntraced(function* (
   const requestId = world.sent.length + 1
   ticket.requestId = requestId
   const { method, params } = ticket
-  world.sent.push({ generation, method, tool, requestId, at: world.now(), state, params })
+  world.sent.push({
+    order: world.nextOrder(),
+    generation,
+    method,
+    tool,
+    requestId,
+    at: world.now(),
+    state,
+    params
+  })
 
   const strikes = yield* meet(world, { method, tool })
   if (line.severed) return yield* unanswered(call)
@@ -137,6 +146,7 @@ export const make = (
     roots: undefined,
     filter: undefined,
     unanswered: new Set(),
+    listsChangedAt: Number.NEGATIVE_INFINITY,
     closed: false
   }
   const ended = Effect.flatMap(Deferred.await(line.ended), (error) => Effect.fail(error))
@@ -176,7 +186,7 @@ export const make = (
     listed: behavior.listed(generation),
     book,
     now: world.now,
-    perform: (performed) => void world.ledger.push(performed)
+    perform: (performed) => void world.ledger.push({ order: world.nextOrder(), ...performed })
   })
 
   /** The roots, as the server asks for them where it wants to know them. */
@@ -232,6 +242,7 @@ export const make = (
     tell: (notification) =>
       Effect.suspend(() => {
         if (line.severed) return Effect.void
+        if (notification.method.endsWith("/list_changed")) book.listsChangedAt = world.now()
         const told = Effect.sync(() => host.onNotification(notification))
         return world.weather.holds("Partition") === undefined
           ? told

@@ -59,6 +59,8 @@ export interface World {
   readonly log: Array<string>
   readonly attempts: Array<number>
   readonly happened: Array<Happened>
+  /** The place of what happens next among all that happened. */
+  readonly nextOrder: () => number
   opening: number
   mostOpening: number
   state: Effect.Effect<ConnectionState.ConnectionState> | undefined
@@ -92,7 +94,7 @@ export const refused = (world: World) =>
 
 /** A fault has happened, to a message or at a time. */
 export const note = (world: World, fault: Fault, to?: Happened["to"]): void => {
-  world.happened.push({ at: world.now(), fault, to })
+  world.happened.push({ order: world.nextOrder(), at: world.now(), fault, to })
 }
 
 /** A session ends: what is pending fails with `error`. */

@@ -1,0 +1,240 @@
+/** A connection whose calls are numbered and noted, and what is known of it. */
+import type {
+  ConnectionEvent,
+  ConnectionState,
+  McpConnection,
+  ReplayPolicy,
+  RequestError
+} from "@mcp-tether/connection"
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Stream from "effect/Stream"
+import { type Answer, type ConnectionProbe, type Promises, RulesBroken, type Violation } from "../../ConnectionProbe.ts"
+import type { SimulatedServer } from "../../SimulatedServer.ts"
+import { callKey } from "../simulated/offer.ts"
+import * as Moment from "./moment.ts"
+import * as Rules from "./rules.ts"
+import { timelineOf } from "./story.ts"
+
+/** An answer, while it is being written. */
+type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {
+  readonly order: number
+  endOrder: number | undefined
+}
+
+/** What is wished of every session, as far as the calls through the probe say. */
+export interface Wishes {
+  level: unknown
+  roots: unknown
+  /** The resources that are read, and by how many. */
+  readonly readers: Map<string, number>
+}
+
+/** Everything that was seen. */
+export interface Seen {
+  readonly server: SimulatedServer
+  readonly connection: McpConnection.Shape
+  readonly since: number
+  readonly answers: ReadonlyArray<Pending>
+  readonly events: Array<{ readonly order: number; readonly event: ConnectionEvent.ConnectionEvent }>
+  readonly states: Array<ConnectionState.ConnectionState>
+  readonly wishes: Wishes
+  readonly now: () => number
+  /** The requests on their way, lists and settings included. */
+  readonly inFlight: () => number
+  /** When somebody last asked for another session. */
+  readonly replacements: Array<number>
+  readonly replay: ReplayPolicy.ReplayPolicy
+  readonly promises: { readonly answerWithin: number | undefined; readonly maxDelay: number | undefined }
+}
+
+/** Promises that were given. */
+export const given = (promises: Promises): Promises =>
+  Object.fromEntries(Object.entries(promises).filter(([, promise]) => promise !== undefined))
+
+/** What the options of a connection add up to. */
+export const promisesOf = <R>(options: Partial<McpConnection.Options<R>>): Promises => {
+  const { maxReplays = 1, policy, requestTimeout = "60 seconds", wait = "30 seconds" } = options
+  const waiting = wait === "none" ? 0 : Duration.toMillis(Duration.fromInputUnsafe(wait))
+  const answering = Duration.toMillis(Duration.fromInputUnsafe(requestTimeout))
+  return {
+    // Each sending waits for a session, for its answer, and once more for what the tool promises there.
+    answerWithin: (maxReplays + 1) * (waiting + 2 * answering),
+    ...(policy === undefined ? { maxDelay: "30 seconds" } : {})
+  }
+}
+
+const millisOf = (duration: Duration.Input | undefined): number | undefined =>
+  duration === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(duration))
+
+export const attach = Effect.fnUntraced(function* (
+  connection: McpConnection.Shape,
+  server: SimulatedServer,
+  promises: Promises = {},
+  options: Pick<McpConnection.Options, "replay" | "roots"> = {}
+) {
+  const clock = yield* Clock.Clock
+  const now = (): number => clock.currentTimeMillisUnsafe()
+  const answers: Array<Pending> = []
+  const broken: Array<Violation> = []
+  let inFlight = 0
+  const seen: Seen = {
+    server,
+    connection,
+    since: now(),
+    answers,
+    events: [],
+    states: [],
+    wishes: { level: undefined, roots: options.roots, readers: new Map() },
+    now,
+    inFlight: () => inFlight,
+    replacements: [],
+    replay: options.replay ?? "safe",
+    promises: { answerWithin: millisOf(promises.answerWithin), maxDelay: millisOf(promises.maxDelay) }
+  }
+  server.state = connection.state
+  // Not in the scope: what it hears last is that the connection is closed, with which both streams end.
+  yield* connection.changes.pipe(
+    Stream.runForEach((state) => Effect.sync(() => seen.states.push(state))),
+    Effect.forkDetach({ startImmediately: true })
+  )
+  yield* connection.events.pipe(
+    Stream.runForEach((event) => Effect.sync(() => seen.events.push({ order: server.nextOrder(), event }))),
+    Effect.forkDetach({ startImmediately: true })
+  )
+
+  const begin = (method: string, tool?: string, replay?: ReplayPolicy.ReplayPolicy): Pending => {
+    inFlight += 1
+    const answer: Pending = {
+      order: server.nextOrder(),
+      endOrder: undefined,
+      call: answers.length + 1,
+      method,
+      tool,
+      replay,
+      begunAt: now(),
+      endedAt: undefined,
+      outcome: "pending",
+      error: undefined
+    }
+    answers.push(answer)
+    return answer
+  }
+
+  const finish = (answer: Pending, exit: Exit.Exit<unknown, RequestError.RequestError>): void => {
+    inFlight -= 1
+    answer.endedAt = now()
+    answer.endOrder = server.nextOrder()
+    const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
+    answer.error = error
+    answer.outcome = Exit.isSuccess(exit)
+      ? "succeeded"
+      : (error?._tag ?? (Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "died"))
+  }
+
+  /** Makes a call that is noted. */
+  const noted = <A>(
+    method: string,
+    run: (answer: Pending) => Effect.Effect<A, RequestError.RequestError>,
+    tool?: string,
+    replay?: ReplayPolicy.ReplayPolicy
+  ): Effect.Effect<A, RequestError.RequestError> =>
+    Effect.suspend(() => {
+      const answer = begin(method, tool, replay)
+      return Effect.onExit(run(answer), (exit) => Effect.sync(() => finish(answer, exit)))
+    })
+
+  const watched: McpConnection.Shape = {
+    ...connection,
+    callTool: (params, options) =>
+      noted(
+        "tools/call",
+        ({ call }) => connection.callTool(numbered(params, call), options),
+        params.name,
+        options?.replay
+      ),
+    callToolStream: (params, options) =>
+      Stream.suspend(() => {
+        const answer = begin("tools/call", params.name, options?.replay)
+        return Stream.onExit(connection.callToolStream(numbered(params, answer.call), options), (exit) =>
+          Effect.sync(() => finish(answer, exit))
+        )
+      }),
+    listTools: (options) => noted("tools/list", () => connection.listTools(options)),
+    listResources: (options) => noted("resources/list", () => connection.listResources(options)),
+    listResourceTemplates: (options) =>
+      noted("resources/templates/list", () => connection.listResourceTemplates(options)),
+    readResource: (params, options) => noted("resources/read", () => connection.readResource(params, options)),
+    listPrompts: (options) => noted("prompts/list", () => connection.listPrompts(options)),
+    getPrompt: (params, options) => noted("prompts/get", () => connection.getPrompt(params, options)),
+    complete: (params, options) => noted("completion/complete", () => connection.complete(params, options)),
+    ping: (options) => noted("ping", () => connection.ping(options)),
+    request: (method, ...args) => noted(method, () => connection.request(method, ...args)),
+    notify: (method, params) => noted(method, () => connection.notify(method, params)),
+    setLogLevel: (level) =>
+      noted("logging/setLevel", () =>
+        Effect.suspend(() => {
+          const before = seen.wishes.level
+          seen.wishes.level = level
+          return Effect.tapError(connection.setLogLevel(level), (error) =>
+            Effect.sync(() => {
+              // What the server will not have is not desired.
+              if (error._tag === "ServerRejected" && seen.wishes.level === level) seen.wishes.level = before
+            })
+          )
+        })
+      ),
+    setRoots: (roots) =>
+      noted("notifications/roots/list_changed", () =>
+        Effect.suspend(() => {
+          seen.wishes.roots = roots
+          return connection.setRoots(roots)
+        })
+      ),
+    resourceUpdates: (uri) =>
+      Stream.suspend(() => {
+        const { readers } = seen.wishes
+        readers.set(uri, (readers.get(uri) ?? 0) + 1)
+        return Stream.onExit(connection.resourceUpdates(uri), () =>
+          Effect.sync(() => readers.set(uri, (readers.get(uri) ?? 0) - 1))
+        )
+      }),
+    reconnect: Effect.suspend(() => {
+      seen.replacements.push(now())
+      return connection.reconnect
+    }),
+    refresh: Effect.suspend(() => {
+      seen.replacements.push(now())
+      return connection.refresh
+    })
+  }
+
+  const violations = Effect.map(Moment.calm, (): ReadonlyArray<Violation> => [...broken, ...Rules.check(seen)])
+  const probe: ConnectionProbe = {
+    connection: watched,
+    answers,
+    get events() {
+      return seen.events.map(({ event }) => event)
+    },
+    states: seen.states,
+    timeline: () => timelineOf(seen),
+    look: Effect.flatMap(Moment.look(seen), (found) => Effect.sync(() => void broken.push(...found))),
+    violations,
+    check: Effect.flatMap(violations, (violations) =>
+      Arr.isReadonlyArrayNonEmpty(violations) ? Effect.fail(new RulesBroken({ violations })) : Effect.void
+    )
+  }
+  return probe
+})
+
+/** The call's number goes with it, where MCP has a place for what is not the tool's. */
+const numbered = <Params extends { readonly _meta?: unknown }>(params: Params, call: number): Params => ({
+  ...params,
+  _meta: { ...(Predicate.isObject(params._meta) ? params._meta : {}), [callKey]: call }
+})

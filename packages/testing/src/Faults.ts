@@ -86,8 +86,20 @@ export const Script = Schema.Array(Schema.Struct({ when: Trigger, fault: Faulty.
  * @category combinators
  * @since 0.1.0
  */
-export const script = <F extends Fault>(...parts: ReadonlyArray<Step<F> | Script<F>>): Script<F> =>
-  parts.flatMap((part) => ("fault" in part ? [part] : part))
+export function script<const Parts extends ReadonlyArray<Step | Script>>(
+  ...parts: Parts
+): Script<FaultOf<Parts[number]>>
+export function script(...parts: ReadonlyArray<Step | Script>): Script {
+  return parts.flatMap((part) => ("fault" in part ? [part] : part))
+}
+
+/**
+ * The faults of a step or a script.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FaultOf<Part> = Part extends Step<infer F> ? F : Part extends Script<infer F> ? F : never
 
 /**
  * A step at a time, counted from the beginning of the script.
@@ -344,7 +356,7 @@ export function random(
   const { nextDoubleUnsafe } = SeededRandom.make(seed, 0)
   const whole = (below: number): number => Math.floor(nextDoubleUnsafe() * below)
   const total = millisOf(during)
-  const span = (): number => 1 + whole(Math.max(1, total / 5))
+  const span = (): number => 1 + whole(Math.max(1, Math.floor(total / 5)))
   const draw = (): StdioFault | HttpFault => {
     const kinds: ReadonlyArray<(StdioFault | HttpFault)["_tag"]> =
       over === "stdio" ? [...anyKinds, ...stdioKinds] : [...anyKinds, ...httpKinds]
@@ -368,7 +380,7 @@ export function random(
       case "Corrupt":
         return corrupt
       case "Flap":
-        return flap({ every: 1 + whole(3_000), times: 1 + whole(4) })
+        return flap({ every: 1 + whole(Math.min(3_000, total / 20)), times: 1 + whole(4) })
       case "SilentToPing":
         return silentToPing(span())
       case "Noise":

@@ -197,7 +197,7 @@ describe("a random script", () => {
   })
 
   it("is valid, begins within its time, and what lasts, lasts at most a fifth of it", () => {
-    for (const millis of [1, 7, 1_000, 10_000, 60_000, 3_600_000]) {
+    for (const millis of [100, 777, 1_000, 10_000, 60_000, 3_600_000]) {
       for (const seed of seeds) {
         const script = Faults.random(seed, { over: "http", during: millis })
         assert.lengthOf(script, 10)
@@ -205,7 +205,7 @@ describe("a random script", () => {
         for (const { fault, when } of script) {
           assert(when._tag === "At")
           assert.isBelow(when.millis, millis)
-          assert.isAtMost(lastsFor(fault), Math.max(1, millis / 5), `${fault._tag} of ${millis} ms`)
+          assert.isAtMost(lastsFor(fault), millis / 5, `${fault._tag} of ${millis} ms`)
         }
       }
     }

@@ -1,6 +1,6 @@
 /** The server itself: what it offers, what it remembers of whom, and that a bad day is the same every time. */
 import { assert, describe, it } from "@effect/vitest"
-import { Catalog, type ConnectionEvent, McpConnection, RequestError } from "@mcp-tether/connection"
+import { type Catalog, type ConnectionEvent, McpConnection, RequestError } from "@mcp-tether/connection"
 import { Fault, Faults, JumpingClock, SimulatedServer, VirtualClock } from "@mcp-tether/testing"
 import { Clock, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -365,10 +365,9 @@ describe("subscriptions", () => {
     "of the modern era are gone with the server's process, until they are asked for again",
     Effect.gen(function* () {
       const { connection, server } = yield* play({ over: "http", era: "modern" })
-      yield* connection.resourceUpdates("file:///a").pipe(
-        Stream.runDrain,
-        Effect.forkScoped({ startImmediately: true })
-      )
+      yield* connection
+        .resourceUpdates("file:///a")
+        .pipe(Stream.runDrain, Effect.forkScoped({ startImmediately: true }))
       yield* Effect.sleep(1)
       const { book } = server.current
       assert.deepStrictEqual([...book.subscriptions], ["file:///a"])
@@ -384,13 +383,13 @@ describe("subscriptions", () => {
     Effect.gen(function* () {
       const { connection, server } = yield* play({ era: "modern", releases: { b: {} } })
       yield* connection.listTools()
+      yield* Effect.sleep(1)
       yield* server.inject(Faults.slowLink({ latency: "300 millis", for: "1 minute" }))
       const [sent] = server.listened.splice(0)
       assert.deepStrictEqual(sent?.filter, { toolsListChanged: true })
-      yield* connection.resourceUpdates("file:///a").pipe(
-        Stream.runDrain,
-        Effect.forkScoped({ startImmediately: true })
-      )
+      yield* connection
+        .resourceUpdates("file:///a")
+        .pipe(Stream.runDrain, Effect.forkScoped({ startImmediately: true }))
       yield* Effect.sleep("299 millis")
       assert.deepStrictEqual(server.current.book.filter, { toolsListChanged: true })
       yield* Effect.sleep("301 millis")

@@ -1,12 +1,28 @@
 /** Plays: a simulated server, a real connection to it, and what its callers are told, in virtual time. */
 import { it } from "@effect/vitest"
-import { type ConnectionEvent, McpConnection, ReconnectPolicy, type RequestError } from "@mcp-tether/connection"
+import {
+  type ConnectionError,
+  type ConnectionEvent,
+  type InvalidOptions,
+  McpConnection,
+  ReconnectPolicy,
+  type RequestError
+} from "@mcp-tether/connection"
 import { type Faults, SimulatedServer, VirtualClock } from "@mcp-tether/testing"
 import type { CallToolResult, ProtocolEra } from "@modelcontextprotocol/client"
 import { Clock, type Duration, Effect, Logger, Random, Schedule, type Scope, Stream } from "effect"
 
+/** What ends a test that did not expect it. */
+type Mishap =
+  | RequestError.RequestError
+  | ConnectionError.ConnectionError
+  | InvalidOptions.InvalidOptions
+  | McpConnection.Ready
+  | CallToolResult
+  | void
+
 /** A test in virtual time, which passes by itself for as long as the test lasts. */
-export const virtual = (name: string, body: Effect.Effect<void, unknown, Scope.Scope | VirtualClock.VirtualClock>) =>
+export const virtual = (name: string, body: Effect.Effect<void, Mishap, Scope.Scope | VirtualClock.VirtualClock>) =>
   it.live(name, () => inVirtualTime(body))
 
 /** Runs an effect in virtual time of its own, from 0, and closes its scope there. */

@@ -40,8 +40,8 @@ import {
 } from "@mcp-tether/connection"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { RulesBroken, Violation } from "./internal/probe/violation.ts"
 import * as Watched from "./internal/probe/watched.ts"
 import type { SimulatedServer } from "./SimulatedServer.ts"
 
@@ -83,44 +83,7 @@ export interface Entry {
   readonly text: string
 }
 
-/**
- * A rule that was broken.
- *
- * @category models
- * @since 0.1.0
- */
-export const Violation = Schema.Struct({
-  /** Its number in the design (§12). */
-  rule: Schema.Int,
-  /** What is wrong. */
-  what: Schema.String,
-  /** What led to it, a line for each thing that happened. */
-  story: Schema.Array(Schema.String)
-})
-
-/**
- * A rule that was broken.
- *
- * @category models
- * @since 0.1.0
- */
-export type Violation = typeof Violation.Type
-
-/**
- * One or more rules were broken. The message tells their stories.
- *
- * @category errors
- * @since 0.1.0
- */
-export class RulesBroken extends Schema.TaggedError<RulesBroken>("@mcp-tether/testing/RulesBroken")("RulesBroken", {
-  violations: Schema.NonEmptyArray(Violation)
-}) {
-  override get message(): string {
-    return this.violations
-      .map(({ rule, story, what }) => [`rule ${rule}: ${what}`, ...story.map((line) => `  ${line}`)].join("\n"))
-      .join("\n")
-  }
-}
+export { RulesBroken, Violation } from "./internal/probe/violation.ts"
 
 /**
  * What is promised, where the rules depend on options of the connection.

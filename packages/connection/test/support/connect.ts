@@ -1,5 +1,5 @@
 /** Connections to a simulation. */
-import type { SimulatedServer } from "@mcp-tether/testing"
+import { ConnectionProbe, type SimulatedServer } from "@mcp-tether/testing"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as McpConnection from "../../src/McpConnection.ts"
@@ -27,4 +27,20 @@ export const connect = Effect.fnUntraced(function* (
   simulation.state = connection.state
   yield* settle
   return connection
+})
+
+/** The same connection, under a probe that checks the rules of DESIGN §12. */
+export const watch = Effect.fnUntraced(function* (
+  simulation: SimulatedServer.SimulatedServer,
+  options: ConnectionProbe.Options = {}
+) {
+  const probe = yield* ConnectionProbe.make(simulation, {
+    start: "background",
+    heartbeat: "off",
+    policy: everySecond,
+    maxDelay: "1 second",
+    ...options
+  })
+  yield* settle
+  return probe
 })

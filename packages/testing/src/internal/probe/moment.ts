@@ -1,7 +1,7 @@
 /** The rules that can only be judged at a moment (DESIGN §12): 5 and 8. */
 import * as Effect from "effect/Effect"
-import type { Violation } from "../../ConnectionProbe.ts"
 import { storyOf } from "./story.ts"
+import type { Violation } from "./violation.ts"
 import type { Seen } from "./watched.ts"
 
 /** Lets every fiber that can run now do so, without any passing of time. */
@@ -45,21 +45,35 @@ const judge = (seen: Seen): Effect.Effect<ReadonlyArray<Violation>> =>
     })
     const read = [...wishes.readers].flatMap(([uri, readers]) => (readers > 0 ? [uri] : [])).toSorted()
     const subscribed = [...subscriptions].toSorted()
-    const setsLevel = !modern && session.info.capabilities.logging !== undefined && !unanswered.has("logging/setLevel")
+    const setsLevel =
+      !modern &&
+      session.info.capabilities.logging !== undefined &&
+      wishes.levelDoubtfulOn !== generation &&
+      !unanswered.has("logging/setLevel")
     const subscribes =
       session.info.capabilities.resources?.subscribe === true &&
       !unanswered.has("resources/unsubscribe") &&
       !unanswered.has("resources/subscribe")
     const { tools } = yield* connection.catalog
-    const lists = tools !== undefined && !unanswered.has("tools/list") && seen.now() - listsChangedAt >= burst
     const listed = seen.server.behavior.listed(generation)
+    const listsAreRight = tools === undefined || (!tools.stale && same(tools.items, listed))
+    seen.listsWrongSince = listsAreRight ? undefined : (seen.listsWrongSince ?? seen.now())
+    const asked = seen.server.sent.findLast(
+      (sent) => sent.generation === generation && sent.method === "tools/list"
+    )?.at
+    const quietSince = Math.max(
+      listsChangedAt,
+      // Where a list that cannot be read does not end the session, it is asked for again later.
+      session.isolation === "shared" ? 0 : Math.max(asked ?? 0, seen.listsWrongSince ?? 0) + longestPause
+    )
+    const lists = !unanswered.has("tools/list") && seen.now() - quietSince >= burst
     return [
       ...(setsLevel && level !== wishes.level ? [wrong("the log level", level, wishes.level)] : []),
       ...(roots !== undefined && !modern && !same(roots, wishes.roots)
         ? [wrong("the roots", roots, wishes.roots)]
         : []),
       ...(subscribes && !same(subscribed, read) ? [wrong("the subscriptions", subscribed, read)] : []),
-      ...(lists && (tools.stale || !same(tools.items, listed))
+      ...(lists && tools !== undefined && !listsAreRight
         ? [wrong(tools.stale ? "the catalog is stale:" : "the catalog", tools.items.map(nameOf), listed.map(nameOf))]
         : [])
     ]
@@ -69,5 +83,8 @@ const nameOf = ({ name }: { readonly name: string }): string => name
 
 /** In milliseconds: how long a burst of changes is waited for, and the list read anew. */
 const burst = 2_500
+
+/** In milliseconds: between two attempts to read lists on a session that is good otherwise. */
+const longestPause = 30_000
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)

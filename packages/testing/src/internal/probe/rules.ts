@@ -1,9 +1,10 @@
 /** The rules that can be judged by what happened (DESIGN §12): 1, 2, 3, 4, 6 and 7. */
 import type { ConnectionState } from "@mcp-tether/connection"
 import * as Duration from "effect/Duration"
-import type { Answer, Violation } from "../../ConnectionProbe.ts"
+import type { Answer } from "../../ConnectionProbe.ts"
 import type { Performed, Sent } from "../../SimulatedServer.ts"
 import { nameOf, storyOf } from "./story.ts"
+import type { Violation } from "./violation.ts"
 import type { Seen } from "./watched.ts"
 
 export const check = (seen: Seen): ReadonlyArray<Violation> => [

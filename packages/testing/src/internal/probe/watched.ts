@@ -15,12 +15,13 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import { type Answer, type ConnectionProbe, type Promises, RulesBroken, type Violation } from "../../ConnectionProbe.ts"
+import type { Answer, ConnectionProbe, Promises } from "../../ConnectionProbe.ts"
 import type { SimulatedServer } from "../../SimulatedServer.ts"
 import { callKey } from "../simulated/offer.ts"
 import * as Moment from "./moment.ts"
 import * as Rules from "./rules.ts"
 import { timelineOf } from "./story.ts"
+import { RulesBroken, type Violation } from "./violation.ts"
 
 /** An answer, while it is being written. */
 type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {
@@ -31,6 +32,8 @@ type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {
 /** What is wished of every session, as far as the calls through the probe say. */
 export interface Wishes {
   level: unknown
+  /** The generation on which setting it has failed, and whose caller was told so. */
+  levelDoubtfulOn: number | undefined
   roots: unknown
   /** The resources that are read, and by how many. */
   readonly readers: Map<string, number>
@@ -45,6 +48,8 @@ export interface Seen {
   readonly events: Array<{ readonly order: number; readonly event: ConnectionEvent.ConnectionEvent }>
   readonly states: Array<ConnectionState.ConnectionState>
   readonly wishes: Wishes
+  /** Since when the catalog has not been what the server lists, as far as it was looked at. */
+  listsWrongSince: number | undefined
   readonly now: () => number
   /** The requests on their way, lists and settings included. */
   readonly inFlight: () => number
@@ -91,7 +96,8 @@ export const attach = Effect.fnUntraced(function* (
     answers,
     events: [],
     states: [],
-    wishes: { level: undefined, roots: options.roots, readers: new Map() },
+    wishes: { level: undefined, levelDoubtfulOn: undefined, roots: options.roots, readers: new Map() },
+    listsWrongSince: undefined,
     now,
     inFlight: () => inFlight,
     replacements: [],
@@ -182,11 +188,20 @@ export const attach = Effect.fnUntraced(function* (
         Effect.suspend(() => {
           const before = seen.wishes.level
           seen.wishes.level = level
-          return Effect.tapError(connection.setLogLevel(level), (error) =>
-            Effect.sync(() => {
-              // What the server will not have is not desired.
-              if (error._tag === "ServerRejected" && seen.wishes.level === level) seen.wishes.level = before
-            })
+          return connection.setLogLevel(level).pipe(
+            Effect.tapError((error) =>
+              Effect.sync(() => {
+                // What the server will not have is not desired.
+                if (error._tag === "ServerRejected" && seen.wishes.level === level) seen.wishes.level = before
+              })
+            ),
+            Effect.onExit((exit) =>
+              Effect.map(connection.state, (state) => {
+                // Whoever was told that it failed, or left, knows that this session may not have it; the next one has.
+                seen.wishes.levelDoubtfulOn =
+                  Exit.isFailure(exit) && state._tag === "Ready" ? state.generation : undefined
+              })
+            )
           )
         })
       ),

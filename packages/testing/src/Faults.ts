@@ -465,4 +465,6 @@ const ordinal = (n: number): string => {
   return `${n}${teen ? "th" : (({ 1: "st", 2: "nd", 3: "rd" } as Record<number, string>)[n % 10] ?? "th")}`
 }
 
-const millisOf = (duration: Duration.Input): number => Math.round(Duration.toMillis(Duration.fromInputUnsafe(duration)))
+/** What is no number stays none, and is found where a server is to play it; `Duration` takes it for zero. */
+const millisOf = (duration: Duration.Input): number =>
+  Number.isNaN(duration) ? Number.NaN : Math.round(Duration.toMillis(Duration.fromInputUnsafe(duration)))

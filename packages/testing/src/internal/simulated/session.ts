@@ -4,9 +4,10 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { Tagged } from "../../Fault.ts"
 import type { Book, Call, Listened, SimulatedSession } from "../../SimulatedServer.ts"
-import { crashAt, crashed, meet } from "./faults.ts"
+import { crashAt, crashed, meet, type Strikes } from "./faults.ts"
 import { carryOut, type Desk, releaseOf, toolOf } from "./offer.ts"
 import {
   background,
@@ -38,7 +39,7 @@ const exchange = Effect.fnUntraced(function* (
   call: Call
 ): Effect.fn.Return<unknown, Failure> {
   const { behavior, over, weather } = world
-  const { generation, session, ticket, tool } = call
+  const { generation, ticket, tool } = call
   if (over === "http" && weather.isDown()) return yield* Effect.fail(refused(world))
   yield* behavior.send(call)
   const state = world.state === undefined ? undefined : yield* world.state
@@ -59,13 +60,63 @@ const exchange = Effect.fnUntraced(function* (
 
   const strikes = yield* meet(world, { method, tool })
   if (line.severed) return yield* unanswered(call)
-  yield* passage(world, line)
-  const { corrupt, crash, drop, duplicate, message } = strikes
-  if (drop.has("request")) return yield* unanswered(call)
-  if (crash?.when === "beforeReceiving") return yield* crashAt(world, line, crash, message)
-  yield* thawed(world, line)
+  const served = serve(world, line, call, strikes)
+  if (isHeldUp(world, line)) yield* arrival(world, line, outward(world, line, call, strikes), served)
+  else yield* outward(world, line, call, strikes)
+  return yield* served
+})
 
-  const refusal = over === "http" ? refusalOf(world, line, strikes.unavailable) : undefined
+/** The way of a request to whoever reads it. */
+const outward = (world: World, line: Line, call: Call, { crash, drop, message }: Strikes): Effect.Effect<void> =>
+  passage(world, line).pipe(
+    Effect.andThen(
+      Effect.suspend(() => {
+        if (drop.has("request")) return unanswered(call)
+        return crash?.when === "beforeReceiving" ? crashAt(world, line, crash, message) : thawed(world, line)
+      })
+    )
+  )
+
+/** What is on its way arrives also when its sender has given it up: then its cancellation is right behind it. */
+const arrival = (
+  world: World,
+  line: Line,
+  way: Effect.Effect<void>,
+  served: Effect.Effect<unknown, Failure>
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const arrived = Deferred.makeUnsafe<void>()
+    let givenUp = false
+    const deliver = Effect.suspend(() => (givenUp ? cancelledAtOnce(served) : Deferred.succeed(arrived, undefined)))
+    const travel = Effect.raceFirst(gone(world, line), Effect.andThen(way, deliver))
+    return background(world, Effect.ignore(travel)).pipe(
+      Effect.andThen(Deferred.await(arrived)),
+      Effect.onInterrupt(() =>
+        Effect.sync(() => {
+          givenUp = true
+        })
+      )
+    )
+  })
+
+/** What takes no time has happened before the cancellation is read. */
+const cancelledAtOnce = Effect.fnUntraced(function* (served: Effect.Effect<unknown, Failure>) {
+  const serving = yield* Effect.forkChild(served, { startImmediately: true })
+  yield* Fiber.interrupt(serving)
+  const exit = yield* Fiber.await(serving)
+  if (Exit.isSuccess(exit) && exit.value instanceof LastWords) yield* exit.value.death
+})
+
+/** From where the server reads a request to where its reply arrives. */
+const serve = Effect.fnUntraced(function* (
+  world: World,
+  line: Line,
+  call: Call,
+  { corrupt, crash, drop, duplicate, message, unavailable }: Strikes
+): Effect.fn.Return<unknown, Failure> {
+  const { behavior, over, weather } = world
+  const { session, ticket } = call
+  const refusal = over === "http" ? refusalOf(world, line, unavailable) : undefined
   if (refusal !== undefined) {
     yield* passage(world, line)
     return yield* Effect.fail(refusal)
@@ -73,7 +124,7 @@ const exchange = Effect.fnUntraced(function* (
   line.usedAt = world.now()
   if (session.info.era === "modern") session.book.level = session.host.logLevel()
   if (crash?.when === "afterReceiving") return yield* crashAt(world, line, crash, message)
-  if (method === "ping" && weather.holds("SilentToPing") !== undefined) return yield* unanswered(call)
+  if (ticket.method === "ping" && weather.holds("SilentToPing") !== undefined) return yield* unanswered(call)
 
   const handled = Effect.exit(behavior.handle(call))
   const answer = duplicate.has("request")

@@ -299,6 +299,12 @@ describe("a script that a server cannot play", () => {
       const wrong: ReadonlyArray<readonly [Faults.Step, RegExp]> = [
         [Faults.at(-5, Faults.crash()), /between 0 and 86400000[^]*millis/],
         [Faults.at(Duration.infinity, Faults.crash()), /millis/],
+        [Faults.at(Number.NaN, Faults.crash()), /millis/],
+        [Faults.at(0, Faults.freeze(Number.NaN)), /forMillis/],
+        [
+          Faults.later([Faults.at("1 second", Faults.crash())], "-2 seconds")[0] ?? fine,
+          /between 0 and 86400000[^]*millis/
+        ],
         [Faults.at("2 days", Faults.crash()), /between 0 and 86400000[^]*millis/],
         [Faults.at(0, Faults.freeze(-1)), /between 0 and 86400000[^]*forMillis/],
         [Faults.at(0, Faults.partition(Duration.infinity)), /forMillis/],

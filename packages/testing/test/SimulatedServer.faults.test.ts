@@ -409,13 +409,14 @@ describe("a frozen server", () => {
   )
 
   virtual(
-    "may still carry out a call that its caller has given up",
+    "carries out what has arrived also when its caller has given it up",
     Effect.gen(function* () {
       const { call, server } = yield* play({ faults: [Faults.on({ tool: "pay" }, Faults.freeze("10 seconds"))] })
       assert.strictEqual(yield* call("pay", within("3 seconds")), "RequestTimeout (Unknown) after 3000 ms")
       assert.deepStrictEqual(server.ran, [])
       assert.deepStrictEqual(server.cancelled, ["1 tools/call"])
       yield* until(20_000)
+      assert.deepStrictEqual(ledgerOf(server), ["10000 1 pay"])
       assert.strictEqual(yield* call("read"), "read on 1 after 0 ms")
     })
   )
@@ -567,7 +568,7 @@ describe("a partition", () => {
       const { call, server } = yield* play({ faults: [Faults.on({ tool: "pay" }, Faults.partition("20 seconds"))] })
       assert.strictEqual(yield* call("pay", within("5 seconds")), "RequestTimeout (Unknown) after 5000 ms")
       yield* until(30_000)
-      assert.isAtMost(server.ran.length, 1)
+      assert.deepStrictEqual(ledgerOf(server), ["20000 1 pay"])
       assert.strictEqual(yield* call("read"), "read on 1 after 0 ms")
     })
   )
@@ -601,6 +602,71 @@ describe("a slow link", () => {
         )
         yield* Effect.sleep(1)
         assert.strictEqual(yield* call("pay"), "pay on 1 after 1200 ms")
+      })
+    )
+  }
+})
+
+describe("a call that is given up while it is on its way", () => {
+  for (const world of everywhere) {
+    virtual(
+      `arrives, with its cancellation behind it: what takes time has no effect, ${inWords(world)}`,
+      Effect.gen(function* () {
+        const { call, server } = yield* play({
+          ...world,
+          faults: [Faults.at("1 second", Faults.slowLink({ latency: "3 seconds", for: "1 minute" }))]
+        })
+        yield* until(2_000)
+        const told = yield* Effect.all([call("pay", within("1 second")), call("work", within("1 second"))], {
+          concurrency: "unbounded"
+        })
+        assert.deepStrictEqual(
+          told,
+          Array.from(told, () => "RequestTimeout (Unknown) after 1000 ms")
+        )
+        yield* until(60_000)
+        assert.deepStrictEqual(ledgerOf(server), ["5000 1 pay"])
+      })
+    )
+
+    virtual(
+      `never arrives at a server that died meanwhile, nor when its session was closed, ${inWords(world)}`,
+      Effect.gen(function* () {
+        const { call, connection, server } = yield* play({
+          ...world,
+          faults: [Faults.at(0, Faults.slowLink({ latency: "3 seconds", for: "1 hour" }))]
+        })
+        yield* until(10_000)
+        yield* call("pay", within("1 second"))
+        yield* server.inject(Faults.crash())
+        yield* until(60_000)
+        assert.deepStrictEqual(server.ran, [])
+        yield* call("pay", within("1 second"))
+        yield* connection.reconnect
+        yield* until(120_000)
+        assert.deepStrictEqual(server.ran, [])
+      })
+    )
+
+    virtual(
+      `can be the death of its server ${inWords(world)}`,
+      Effect.gen(function* () {
+        for (const when of ["beforeReceiving", "afterEffect"] as const) {
+          const { call, server } = yield* play({
+            ...world,
+            faults: [Faults.on({ tool: "pay" }, Faults.crash({ when }))]
+          })
+          yield* server.inject(Faults.freeze("10 seconds"))
+          yield* server.inject(Faults.slowLink({ latency: "3 seconds", for: "1 minute" }))
+          assert.strictEqual(yield* call("pay", within("1 second")), "RequestTimeout (Unknown) after 1000 ms")
+          yield* Effect.sleep("1 minute")
+          assert.deepStrictEqual(
+            server.happened.map(({ fault }) => fault._tag),
+            ["Freeze", "SlowLink", "Crash"],
+            when
+          )
+          assert.deepStrictEqual(server.ran, when === "beforeReceiving" ? [] : ["pay"])
+        }
       })
     )
   }

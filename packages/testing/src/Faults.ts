@@ -343,6 +343,7 @@ export const clockJump = (by: Duration.Input): Tagged<"ClockJump"> => ({ _tag: "
 
 /**
  * A script drawn from a seed: the same seed and options give the same script. A fault that lasts, lasts at most a fifth of `during`.
+ * Requests are not duplicated: then a server does twice what it was asked once, whatever its client does.
  *
  * @category constructors
  * @since 0.1.0

@@ -211,6 +211,15 @@ describe("a random script", () => {
     }
   })
 
+  it("duplicates replies, and never a request: no client could help what runs twice then", () => {
+    const what = seeds.flatMap((seed) =>
+      Faults.random(seed, { over: "stdio", during }).flatMap(({ fault }) =>
+        fault._tag === "Duplicate" ? [fault.what] : []
+      )
+    )
+    assert.deepStrictEqual([...new Set(what)], ["reply"])
+  })
+
   it("has as many steps as asked for, half of them on calls of the tools", () => {
     assert.deepStrictEqual(Faults.random(1, { over: "stdio", during, faults: 0 }), [])
     const script = Faults.random(1, { over: "stdio", during, faults: 1_000, tools: ["pay", "read"] })

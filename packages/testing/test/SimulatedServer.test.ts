@@ -344,6 +344,43 @@ describe("subscriptions", () => {
     )
   }
 
+  for (const world of everywhere) {
+    virtual(
+      `are told of to nobody else, not even to a client that would not care, ${inWords(world)}`,
+      Effect.gen(function* () {
+        const { connection, server } = yield* play({ ...world, releases: { b: {} } })
+        const heard: Array<string> = []
+        yield* connection.notifications.pipe(
+          Stream.runForEach(({ method }) => Effect.sync(() => heard.push(method))),
+          Effect.forkScoped({ startImmediately: true })
+        )
+        yield* Effect.sleep(1)
+        yield* server.update("file:///a")
+        yield* server.notify({ method: "notifications/resources/updated", params: { uri: "file:///a" } })
+        yield* server.inject(Faults.deploy("b", "live"))
+        yield* Effect.sleep(1)
+        // The legacy era tells all of what it says to all; in the modern era nobody has asked for anything.
+        const toAll = [
+          "notifications/resources/updated",
+          "notifications/tools/list_changed",
+          "notifications/prompts/list_changed",
+          "notifications/resources/list_changed"
+        ]
+        assert.deepStrictEqual(heard.splice(0), world.era === "legacy" ? toAll : [])
+        yield* connection
+          .resourceUpdates("file:///a")
+          .pipe(Stream.runDrain, Effect.forkScoped({ startImmediately: true }))
+        yield* connection.listTools()
+        yield* Effect.sleep(1)
+        yield* server.update("file:///a")
+        yield* server.update("file:///b")
+        yield* server.inject(Faults.deploy("b", "live"))
+        yield* Effect.sleep(1)
+        assert.deepStrictEqual(heard, world.era === "legacy" ? toAll : toAll.slice(0, 2))
+      })
+    )
+  }
+
   virtual(
     "are gone with the session that the server forgot, before its client knows",
     Effect.gen(function* () {

@@ -156,5 +156,5 @@ export const failuresIn = (events: ReadonlyArray<ConnectionEvent.ConnectionEvent
 export const readyIn = (events: ReadonlyArray<ConnectionEvent.ConnectionEvent>): ReadonlyArray<string> =>
   events.flatMap((event) => (event._tag === "SessionReady" ? [`${event.at} ${event.generation}`] : []))
 
-/** Half a minute without patience: for timeouts that a test waits for. */
+/** The options of a request that is given up after that long. */
 export const within = (timeout: Duration.Input): McpConnection.RequestOptions => ({ timeout })

@@ -13,7 +13,8 @@ export default defineConfig({
     projects: [
       project("connection", "packages/connection"),
       project("testing", "packages/testing"),
-      project("cli", "apps/cli")
+      project("cli", "apps/cli"),
+      project("soak", "scripts/soak")
     ],
     environment: "node",
     pool: "forks",

@@ -237,6 +237,16 @@ export interface Handlers<R = never> {
 }
 
 /**
+ * Lets an attempt to open a session begin when there is room for it, and ends as the attempt does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Admission {
+  <A, E, R>(attempt: Effect.Effect<A, E, R>): Effect.Effect<A, E, R>
+}
+
+/**
  * The parameters of a method, which may be left out only where the method allows it, and the options of the request.
  *
  * @category models
@@ -326,6 +336,11 @@ export interface Options<R = never> {
    * server whose cursor never ends must not end this program. Default: 100 and 10,000.
    */
   readonly limits?: { readonly maxPages?: number | undefined; readonly maxItems?: number | undefined } | undefined
+  /**
+   * Around every attempt to open a session, the first one and those of `reconnect` and `refresh` too: a place to bound how many are made at
+   * a time over many connections, as `McpFleet` does. What it waits for does not count for `startupTimeout`. Default: nothing.
+   */
+  readonly admission?: Admission | undefined
   /** How long requests in flight may go on when `refresh` has replaced their session. Default: 30 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
   /**

@@ -5,7 +5,7 @@ import { ChildProcess } from "node:child_process"
 import { readdirSync } from "node:fs"
 import { Socket } from "node:net"
 import { queryObjects } from "node:v8"
-import { call, children, kill, pidOf, type Rig, scenario, timed, until } from "./rig.ts"
+import { call, children, eventsOf, kill, pidOf, type Rig, scenario, timed, until } from "./rig.ts"
 
 /** What this process holds on to. */
 const held = (rig: Rig) => ({
@@ -67,5 +67,30 @@ describe("reconnecting 200 times", () => {
         assert.strictEqual((yield* connection.awaitReady).generation, reconnects + warmUp + 1)
       }),
     90_000
+  )
+})
+
+describe("a loss that somebody keeps", () => {
+  scenario("keeps no session in memory", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* rig.connect()
+      const events = yield* eventsOf(connection)
+      const turn = Effect.gen(function* () {
+        kill(-(yield* pidOf(connection)), "SIGKILL")
+        assert.strictEqual(yield* call(connection, "read"), "ok")
+      })
+
+      yield* turn
+      const before = inMemory()
+      yield* Effect.repeat(turn, { times: 9 })
+      yield* until("the old sessions to be closed", () => rig.processes().length === 1)
+      const memory = inMemory()
+      rig.measured("in memory", JSON.stringify({ before, memory }))
+
+      const losses = events.flatMap((event) => (event._tag === "SessionLost" ? [event.error] : []))
+      assert.isAtLeast(losses.length, 11)
+      assert.isAtMost(memory.clients, before.clients + 2)
+      assert.isTrue(losses.every(({ reason, stack }) => stack !== undefined && reason.stack !== undefined))
+    })
   )
 })

@@ -21,6 +21,7 @@ import type { Headers, HttpOptions, McpTransport, OpenContext } from "../../McpT
 import { CountOption, decode, DurationOption, SecretOption, valueOption } from "../options.ts"
 import * as Concealment from "./concealment.ts"
 import type * as Flights from "./flights.ts"
+import { withoutFrames } from "./frames.ts"
 import * as Network from "./network.ts"
 import * as SdkSession from "./sdkSession.ts"
 import * as Wire from "./wire.ts"
@@ -189,7 +190,8 @@ const open = Effect.fnUntraced(function* <R>(
     maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
     flights: () => flights,
     onBreak: (reason) => {
-      if (live && kind === "streamable") context.onSuspect(new ConnectionError({ server: context.server, reason }))
+      if (live && kind === "streamable")
+        context.onSuspect(withoutFrames(new ConnectionError({ server: context.server, reason })))
     },
     onBytes: () => {
       lastActivity = clock.currentTimeMillisUnsafe()
@@ -251,7 +253,7 @@ const open = Effect.fnUntraced(function* <R>(
     const reason = explain(error, undefined)
     if (kind === "sse") Deferred.doneUnsafe(broken, Exit.succeed(reason))
     else if (error instanceof Network.WireFailure && !isNoStream(reason, wire)) {
-      context.onSuspect(new ConnectionError({ server: context.server, reason }))
+      context.onSuspect(withoutFrames(new ConnectionError({ server: context.server, reason })))
     }
   }
 

@@ -33,6 +33,7 @@ import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestErro
 import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
 import * as Flights from "./flights.ts"
+import { withoutFrames } from "./frames.ts"
 
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
 const noSdkTimeout = 2 ** 31 - 1
@@ -82,7 +83,7 @@ export const open = Effect.fnUntraced(function* (
   const concealData = options.conceal === undefined ? (data: unknown) => data : concealedBy(options.conceal)
 
   const explain = (reason: Reason): ConnectionError =>
-    new ConnectionError({ server: options.server, reason, stderrTail: options.stderrTail() })
+    withoutFrames(new ConnectionError({ server: options.server, reason, stderrTail: options.stderrTail() }))
 
   /** The one way out: everything pending is settled here, with the same cause. */
   const lose = (reason: Reason): void => {

@@ -55,7 +55,7 @@ export interface Engine extends Pick<
 }
 
 /** The options that are the user's own code: nothing is decoded in them. */
-type Own<R> = Pick<Options<R>, "transport" | "handlers" | "roots" | "onSession">
+type Own<R> = Pick<Options<R>, "transport" | "handlers" | "roots" | "onSession" | "admission">
 
 export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decoded) {
   const core = yield* Core.make(options.name)
@@ -85,7 +85,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
   const closeTimeout = options.closeTimeout ?? own.transport.closeWithin?.() ?? Duration.seconds(15)
 
   yield* Effect.acquireRelease(
-    start(core, { ...options, transport: own.transport, host, restoration, catalogs }),
+    start(core, { ...options, transport: own.transport, admission: own.admission, host, restoration, catalogs }),
     (running) => stop(core, catalogs, running, closeTimeout)
   ).pipe(Scope.provide(scope))
   if (options.start === "required") {

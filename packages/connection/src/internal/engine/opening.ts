@@ -14,6 +14,7 @@ import type * as Catalog from "../../Catalog.ts"
 import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as Heartbeats from "../../Heartbeat.ts"
+import type { Admission } from "../../McpConnection.ts"
 import type { SessionHost } from "../../McpSession.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
 import * as Catalogs from "./catalogs.ts"
@@ -27,6 +28,8 @@ import * as Suspicion from "./suspicion.ts"
 
 export interface Options<R> {
   readonly transport: McpTransport<R>
+  /** Around each attempt; `undefined`: nothing. */
+  readonly admission: Admission | undefined
   readonly client: OpenContext["client"]
   readonly limits: OpenContext["limits"]
   readonly host: SessionHost
@@ -61,7 +64,8 @@ export const open = <R>(
       const scope = yield* scopes.open
       const attempt = yield* makeAttempt(core, options)
       core.vitals.attempt("begins")
-      const exit = yield* attempt.run.pipe(Scope.provide(scope), restore, Effect.exit)
+      const run = attempt.run.pipe(Scope.provide(scope))
+      const exit = yield* (options.admission?.(run) ?? run).pipe(restore, Effect.exit)
       core.vitals.attempt("ends")
       if (Exit.isSuccess(exit)) {
         yield* Effect.forkIn(attempt.watch(exit.value), scope)

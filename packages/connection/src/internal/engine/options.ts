@@ -80,6 +80,7 @@ const ConnectionSchema = Schema.Struct({
   roots: Schema.optional(Schema.Array(valueOption(isRoot, `a root, like { uri: "file:///home/me" }`))),
   onSession: Schema.optional(FunctionOption),
   restore: Schema.optional(Schema.Literals(["required", "best-effort"])),
+  admission: Schema.optional(FunctionOption),
   drainTimeout: Schema.optional(DurationOption)
 })
 

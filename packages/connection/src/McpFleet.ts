@@ -1,0 +1,180 @@
+/**
+ * Many named connections that live together: started in parallel, isolated from each other, and changed while they run.
+ *
+ * A slow, broken or flapping server neither delays nor fails another. What they share is a budget of attempts, so that a laptop that wakes
+ * up does not start twenty servers in the same moment.
+ *
+ * @example
+ * ```ts
+ * import * as NodeServices from "@effect/platform-node/NodeServices"
+ * import { McpFleet, McpTransport } from "@mcp-tether/connection"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Tools = McpFleet.layer({
+ *   files: { transport: McpTransport.stdio({ command: "mcp-server-filesystem", args: ["."] }) },
+ *   search: { transport: McpTransport.streamableHttp({ url: "https://search.example.com/mcp" }) }
+ * }).pipe(Layer.provide(NodeServices.layer))
+ *
+ * export const readme = Effect.gen(function* () {
+ *   const fleet = yield* McpFleet.McpFleet
+ *   const files = yield* fleet.connection("files")
+ *   return yield* files.callTool({ name: "read_text_file", arguments: { path: "README.md" } })
+ * }).pipe(Effect.provide(Tools))
+ * ```
+ *
+ * A program that is not written in Effect has it through a `ManagedRuntime`:
+ *
+ * @example
+ * ```ts
+ * import * as NodeServices from "@effect/platform-node/NodeServices"
+ * import { McpFleet } from "@mcp-tether/connection"
+ * import { Layer, ManagedRuntime } from "effect"
+ *
+ * const runtime = ManagedRuntime.make(McpFleet.layer({}).pipe(Layer.provide(NodeServices.layer)))
+ * const fleet = await runtime.runPromise(McpFleet.McpFleet)
+ * await runtime.runPromise(fleet.names) // => []
+ * await runtime.dispose()
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { ConnectionEvent } from "./ConnectionEvent.ts"
+import type { ConnectionState } from "./ConnectionState.ts"
+import type { FleetNotStarted, UnknownServer } from "./internal/fleet/errors.ts"
+import * as Fleet from "./internal/fleet/fleet.ts"
+import type { InvalidOptions } from "./InvalidOptions.ts"
+import type * as McpConnection from "./McpConnection.ts"
+
+export { FleetNotStarted, UnknownServer } from "./internal/fleet/errors.ts"
+
+/**
+ * One server of a fleet: the options of its connection. Its name is its key.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Server<R = never> extends Omit<McpConnection.Options<R>, "name" | "start" | "admission"> {
+  /** Whether the fleet is built only when this server is there, and fails when it cannot be. Default: no. */
+  readonly required?: boolean | undefined
+  /** What its transport was made from, like an entry of a configuration: transports of equal sources are the same. Default: itself. */
+  readonly source?: unknown
+  /** When its first session is opened: at once, or by the first request. Default: `"background"`. */
+  readonly start?: "background" | "lazy" | undefined
+}
+
+/**
+ * The servers of a fleet, by name. A name is at most 48 letters, digits, `_`, `-` and `.`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type Servers<R = never> = Readonly<Record<string, Server<R>>>
+
+/**
+ * Options of {@link make} and {@link layer}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /**
+   * How many sessions are being opened at a time. An attempt that takes longer than `slot` does not count any more: a server that hangs
+   * holds up nobody. Default: 8.
+   */
+  readonly concurrency?: number | undefined
+  /** How long an attempt counts for `concurrency`. Default: 1 second. */
+  readonly slot?: Duration.Input | undefined
+  /** How many attempts of all servers may be made in a burst, and how many more each second. Default: 20 and 10. */
+  readonly budget?: { readonly burst: number; readonly perSecond: number } | undefined
+}
+
+/**
+ * What happens to a fleet.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FleetEvent =
+  | { readonly _tag: "ServerEvent"; readonly server: string; readonly event: ConnectionEvent }
+  /** A server came, went, or is reached in another way since `reload`. */
+  | { readonly _tag: "ServerChanged"; readonly server: string; readonly change: Change }
+
+/**
+ * What became of a server when the fleet was given other ones.
+ *
+ * - `"added"`, `"removed"`: it came, or went; what was in flight had its `drainTimeout` to end.
+ * - `"refreshed"`: only the way to it is another one. Its connection is the same, and had no gap; where the new way does not work, the old
+ *   session goes on, and `"not-refreshed"` says so.
+ * - `"replaced"`: its options are others. It has a new connection, which was there before the old one was closed.
+ * - `"unchanged"`: it was not touched.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Change = "added" | "removed" | "refreshed" | "not-refreshed" | "replaced" | "unchanged"
+
+/**
+ * What a fleet offers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Shape<R = never> {
+  /** The names of the servers, in the order in which they were given. */
+  readonly names: Effect.Effect<ReadonlyArray<string>>
+  /** The connection to a server. It is another one after a `reload` that replaced it. */
+  readonly connection: (name: string) => Effect.Effect<McpConnection.Shape, UnknownServer>
+  /** All connections, by name, in the order in which they were given. */
+  readonly connections: Effect.Effect<ReadonlyMap<string, McpConnection.Shape>>
+  /** The states of all servers now, by name. */
+  readonly states: Effect.Effect<ReadonlyMap<string, ConnectionState>>
+  /** The states of all servers now, then every change. A reader more than 1,024 changes behind misses the oldest. */
+  readonly changes: Stream.Stream<{ readonly server: string; readonly state: ConnectionState }>
+  /** What happens from now on. A reader more than 1,024 events behind misses the oldest. */
+  readonly events: Stream.Stream<FleetEvent>
+  /**
+   * Gives the fleet other servers: what is new is started, what is gone is drained and closed, what has changed is refreshed or replaced,
+   * and nothing else is touched. Ends when all of that is done, and says what became of each. One `reload` at a time.
+   *
+   * A server is the same when its options are, compared by their structure (`Equal.equals`); of its transport, the `source`. Fails with `InvalidOptions` before anything is changed.
+   */
+  readonly reload: (servers: Servers<R>) => Effect.Effect<ReadonlyMap<string, Change>, InvalidOptions>
+}
+
+/**
+ * The service of a fleet.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class McpFleet extends Context.Service<McpFleet, Shape>()("@mcp-tether/connection/McpFleet") {}
+
+/**
+ * Opens a fleet that lives as long as the `Scope`. It waits for the `required` servers, each as long as its `startWithin` says, and fails
+ * with all of those that could not be reached.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: <R = never>(
+  servers: Servers<R>,
+  options?: Options
+) => Effect.Effect<Shape<R>, InvalidOptions | FleetNotStarted, R | Scope.Scope> = Fleet.make
+
+/**
+ * A layer of {@link make}. Its servers may be changed to others that need no more services.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <R = never>(
+  servers: Servers<R>,
+  options?: Options
+): Layer.Layer<McpFleet, InvalidOptions | FleetNotStarted, Exclude<R, Scope.Scope>> =>
+  Layer.effect(McpFleet, make(servers, options))

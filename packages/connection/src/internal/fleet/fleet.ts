@@ -1,0 +1,224 @@
+/** Many connections, and what becomes of them when they shall be others. */
+import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as PubSub from "effect/PubSub"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import type { ConnectionState } from "../../ConnectionState.ts"
+import { InvalidOptions } from "../../InvalidOptions.ts"
+import type * as McpConnection from "../../McpConnection.ts"
+import type { Change, FleetEvent, Options, Server, Servers, Shape } from "../../McpFleet.ts"
+import * as SlidingPubSub from "../engine/slidingPubSub.ts"
+import { CountOption, decode, SpanOption } from "../options.ts"
+import * as Admission from "./admission.ts"
+import { FleetNotStarted, UnknownServer } from "./errors.ts"
+import * as Member from "./member.ts"
+
+const decodeOptions = decode(
+  Schema.Struct({
+    concurrency: Schema.optional(CountOption(1)),
+    slot: Schema.optional(SpanOption),
+    budget: Schema.optional(Schema.Struct({ burst: CountOption(1), perSecond: CountOption(1) }))
+  }),
+  { of: "McpFleet" }
+)
+
+/** What a name may be: it goes before tools' names, which models take in few characters only. */
+const names = /^[A-Za-z0-9_.-]{1,48}$/
+
+interface StateOf {
+  readonly server: string
+  readonly state: ConnectionState
+}
+
+export const make = Effect.fnUntraced(function* <R = never>(
+  servers: Servers<R>,
+  options: Options = {}
+): Effect.fn.Return<Shape<R>, InvalidOptions | FleetNotStarted, R | Scope.Scope> {
+  const { budget = { burst: 20, perSecond: 10 }, concurrency = 8, slot } = yield* decodeOptions(options)
+  yield* check(servers)
+  const admission = Admission.make({ ...budget, concurrency, slot: Duration.fromInputUnsafe(slot ?? "1 second") })
+  const context = yield* Effect.context<R>()
+  const states = yield* SlidingPubSub.make<StateOf>({ capacity: 1024 })
+  const events = yield* SlidingPubSub.make<FleetEvent>({ capacity: 1024 })
+  const turn = yield* Semaphore.make(1)
+  /** In the order in which they were given. */
+  let members: ReadonlyMap<string, Member.Member<R>> = new Map()
+
+  const open = (name: string, server: Server<R>) =>
+    Effect.tap(Member.open(name, server, admission), (member) =>
+      Effect.andThen(
+        forward(member.connection.changes, (state) => PubSub.publish(states, { server: name, state })),
+        forward(member.connection.events, (event) =>
+          PubSub.publish(events, { _tag: "ServerEvent", server: name, event })
+        )
+      )
+    ).pipe(Effect.provideContext(context))
+
+  // All at once: none waits for another that does not let go.
+  const close = Effect.suspend(() => {
+    const all = [...members.values()]
+    members = new Map()
+    return Effect.forEach(all, ({ scope }) => Scope.close(scope, Exit.void), {
+      concurrency: "unbounded",
+      discard: true
+    })
+  })
+  yield* Effect.addFinalizer(() => close)
+  const opened = new Map<string, Member.Member<R>>()
+  members = opened
+  for (const [name, server] of Object.entries(servers)) opened.set(name, yield* open(name, server))
+  yield* Effect.onError(
+    untilStarted([...members.values()].filter(({ server }) => server.required === true)),
+    () => close
+  )
+
+  const told = (server: string, change: Change): Effect.Effect<readonly [string, Change]> =>
+    Effect.as(
+      change === "unchanged" ? Effect.void : PubSub.publish(events, { _tag: "ServerChanged", server, change }),
+      [server, change] as const
+    )
+
+  /** Puts a connection in the place of another one when it is there, or cannot be. */
+  const replace = (old: Member.Member<R>, next: Server<R>) =>
+    Effect.gen(function* () {
+      const member = yield* open(old.name, next)
+      if (next.start !== "lazy") yield* Member.settled(member)
+      members = new Map([...members].map(([name, known]) => [name, name === old.name ? member : known]))
+      yield* Member.retire(old)
+      return "replaced" as const
+    })
+
+  const refresh = (member: Member.Member<R>, next: Server<R>) =>
+    Effect.suspend(() => {
+      member.server = next
+      member.way.current = next.transport
+      // What has no session takes the new way by itself.
+      return Effect.flatMap(member.connection.state, ({ _tag }) =>
+        _tag === "Idle"
+          ? Effect.succeed("refreshed" as const)
+          : Effect.match(member.connection.refresh, {
+              onSuccess: () => "refreshed" as const,
+              onFailure: () => "not-refreshed" as const
+            })
+      )
+    })
+
+  const reload: Shape<R>["reload"] = (next) =>
+    Effect.gen(function* () {
+      yield* check(next)
+      const gone = [...members.values()].filter(({ name }) => next[name] === undefined)
+      const known = members
+      const added = new Map<string, Member.Member<R>>()
+      for (const [name, server] of Object.entries(next)) {
+        if (!known.has(name)) added.set(name, yield* open(name, server))
+      }
+      members = new Map(
+        Object.keys(next).flatMap((name) => {
+          const member = known.get(name) ?? added.get(name)
+          return member === undefined ? [] : [[name, member] as const]
+        })
+      )
+      const work = [
+        ...gone.map((member) => Effect.as(Member.retire(member), [member.name, "removed"] as const)),
+        ...Object.entries(next).map(([name, server]): Effect.Effect<readonly [string, Change], InvalidOptions> => {
+          const member = known.get(name)
+          if (member === undefined) return Effect.succeed([name, "added"])
+          const change = Member.changeOf(member, server)
+          return Effect.map(
+            change === "unchanged"
+              ? Effect.succeed(change)
+              : change === "refreshed"
+                ? refresh(member, server)
+                : replace(member, server),
+            (done) => [name, done]
+          )
+        })
+      ]
+      const done = yield* Effect.forEach(
+        work,
+        Effect.flatMap(([name, change]) => told(name, change)),
+        {
+          concurrency: "unbounded"
+        }
+      )
+      return new Map(done)
+    }).pipe(Semaphore.withPermit(turn))
+
+  const current = Effect.sync(() => members)
+  return {
+    names: Effect.map(current, (members) => [...members.keys()]),
+    connection: (name) =>
+      Effect.suspend(() => {
+        const member = members.get(name)
+        return member === undefined
+          ? Effect.fail(new UnknownServer({ server: name, known: [...members.keys()] }))
+          : Effect.succeed(member.connection)
+      }),
+    connections: Effect.map(
+      current,
+      (members): ReadonlyMap<string, McpConnection.Shape> =>
+        new Map([...members].map(([name, { connection }]) => [name, connection]))
+    ),
+    states: Effect.flatMap(current, (members) => statesOf([...members.values()])),
+    changes: Stream.unwrap(
+      Effect.gen(function* () {
+        const changes = yield* PubSub.subscribe(states)
+        const now = yield* statesOf([...members.values()])
+        const last = new Map(now)
+        return Stream.concat(
+          Stream.fromIterable([...now].map(([server, state]): StateOf => ({ server, state }))),
+          // What was published between the two is in both.
+          Stream.filter(Stream.fromSubscription(changes), ({ server, state }) => {
+            const isNew = last.get(server) !== state
+            last.set(server, state)
+            return isNew
+          })
+        )
+      })
+    ),
+    events: Stream.fromPubSub(events),
+    reload
+  }
+})
+
+const statesOf = <R>(members: ReadonlyArray<Member.Member<R>>): Effect.Effect<ReadonlyMap<string, ConnectionState>> =>
+  Effect.map(
+    Effect.forEach(members, ({ connection, name }) => Effect.map(connection.state, (state) => [name, state] as const)),
+    (states) => new Map(states)
+  )
+
+/** Hands on what a connection tells, until it is closed: its last word is that it is. */
+const forward = <A>(stream: Stream.Stream<A>, publish: (a: A) => Effect.Effect<unknown>) =>
+  stream.pipe(Stream.runForEach(publish), Effect.forkDetach({ startImmediately: true }))
+
+const untilStarted = <R>(required: ReadonlyArray<Member.Member<R>>): Effect.Effect<void, FleetNotStarted> =>
+  Effect.gen(function* () {
+    const started = yield* Effect.forEach(required, (member) => Effect.result(Member.started(member)), {
+      concurrency: "unbounded"
+    })
+    const failures = started.flatMap((result, index) => {
+      const server = required[index]?.name ?? "?"
+      return Result.isFailure(result) ? [{ server, error: result.failure }] : []
+    })
+    if (Arr.isArrayNonEmpty(failures)) return yield* Effect.fail(new FleetNotStarted({ failures }))
+  })
+
+/** All of them before any is opened or changed. */
+const check = <R>(servers: Servers<R>): Effect.Effect<void, InvalidOptions> => {
+  const issues = Object.keys(servers)
+    .filter((name) => !names.test(name))
+    .map((name) => ({
+      option: JSON.stringify(name),
+      expected: "a name of at most 48 letters, digits, `_`, `-` and `.`",
+      actual: `${name.length} characters`
+    }))
+  return Arr.isArrayNonEmpty(issues)
+    ? Effect.fail(new InvalidOptions({ of: "McpFleet", issues }))
+    : Effect.forEach(Object.entries(servers), ([name, server]) => Member.check(name, server), { discard: true })
+}

@@ -1,0 +1,34 @@
+/** How much is done, and what still counts as flat. */
+import type * as Crowd from "./crowd.ts"
+import type * as Reconnects from "./reconnects.ts"
+
+export interface Plan {
+  readonly name: "long" | "short"
+  readonly reconnects: Reconnects.Plan
+  readonly crowd: Crowd.Plan
+  /** What takes longer than this hangs. In minutes. */
+  readonly within: number
+}
+
+/**
+ * The limits are below what the smallest leak would be. A closure that somebody holds is 64 bytes at the least, a listener or a
+ * fiber several hundred, a session some ten thousand. Resident memory moves by megabytes as the allocator likes, so its limit only
+ * finds what the heap does not show.
+ */
+export const long: Plan = {
+  name: "long",
+  reconnects: { warmUp: 1_000, turns: 10_000, every: 400, lookEvery: 5, heapPerTurn: 64, rssPerTurn: 1_024 },
+  crowd: { connections: 1_000, rounds: 3, look: true, heapPerConnection: 256 },
+  within: 60
+}
+
+/**
+ * In so few turns, what the engine learns about the code meanwhile weighs some hundred bytes for each: only a leak of a session, or
+ * of a small part of one, shows in the heap. What is counted is counted as exactly as in the long one.
+ */
+export const short: Plan = {
+  name: "short",
+  reconnects: { warmUp: 60, turns: 200, every: 50, lookEvery: 4, heapPerTurn: 2_048, rssPerTurn: 65_536 },
+  crowd: { connections: 100, rounds: 2, look: false, heapPerConnection: 4_096 },
+  within: 5
+}

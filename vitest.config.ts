@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config"
 
 const project = (name: string, root: string) => ({
   extends: true as const,
-  test: { name, root, include: ["test/**/*.test.ts"] }
+  test: { name, root, include: ["test/**/*.test.ts", "examples/**/*.test.ts"] }
 })
 
 // `.ci/run` counts the tests from this file.

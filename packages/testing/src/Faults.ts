@@ -88,7 +88,7 @@ export const Script = Schema.Array(Schema.Struct({ when: Trigger, fault: Faulty.
  */
 export function script<const Parts extends ReadonlyArray<Step | Script>>(
   ...parts: Parts
-): Script<FaultOf<Parts[number]>>
+): Script<FaultIn<Parts[number]>>
 export function script(...parts: ReadonlyArray<Step | Script>): Script {
   return parts.flatMap((part) => ("fault" in part ? [part] : part))
 }
@@ -99,7 +99,8 @@ export function script(...parts: ReadonlyArray<Step | Script>): Script {
  * @category models
  * @since 0.1.0
  */
-export type FaultOf<Part> = Part extends Step<infer F> ? F : Part extends Script<infer F> ? F : never
+export type FaultIn<Part extends Step | Script> =
+  Part extends Step<infer F> ? F : Part extends Script<infer F> ? F : never
 
 /**
  * A step at a time, counted from the beginning of the script.

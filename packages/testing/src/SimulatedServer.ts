@@ -4,7 +4,7 @@
  *
  * It is an `McpTransport`, so an `McpConnection` that is given it runs as it is shipped, without sockets, processes, promises or
  * timers: everything waits on Effect's `Clock`. Under `TestClock` or a `VirtualClock` a bad day takes milliseconds, and is the same
- * every time.
+ * every time; with `Random.withSeed` so is the jitter of the reconnects.
  *
  * It behaves as real servers do (each row of `Faults` is modelled on the real thing, which `FaultProxy` does for real): over stdio a
  * session is a process, and its end is the end of the session; over HTTP one process serves all sessions, a request that fails says

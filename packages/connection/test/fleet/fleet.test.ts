@@ -76,9 +76,7 @@ describe("a fleet", () => {
       const simulation = SimulatedServer.makeUnsafe()
       const named = yield* Effect.flip(McpFleet.make({ ok: to(simulation), "not ok": to(simulation) }))
       assert.include(named.message, `"not ok": expected a name of at most 48 letters`)
-      const timed = yield* Effect.flip(
-        McpFleet.make({ ok: to(simulation), wrong: to(simulation, { maxWaiting: -1 }) })
-      )
+      const timed = yield* Effect.flip(McpFleet.make({ ok: to(simulation), wrong: to(simulation, { maxWaiting: -1 }) }))
       assert.include(timed.message, "McpFleet, server wrong: McpConnection: maxWaiting: expected")
       const counted = yield* Effect.flip(McpFleet.make({}, { concurrency: 0 }))
       assert.include(counted.message, "concurrency: expected a whole number of at least 1")

@@ -65,7 +65,7 @@ const everyoneAnswered = (seen: Seen): ReadonlyArray<Violation> => {
   const { answerWithin } = seen.promises
   if (answerWithin === undefined || !Number.isFinite(answerWithin)) return []
   return seen.answers.flatMap((answer) => {
-    const took = (answer.endedAt ?? seen.now()) - answer.begunAt
+    const took = answer.tookMillis ?? seen.monotonic() - answer.begunMonotonic
     return took > answerWithin
       ? [
           told(

@@ -27,6 +27,9 @@ import { RulesBroken, type Violation } from "./violation.ts"
 type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {
   readonly order: number
   endOrder: number | undefined
+  /** By the clock that does not jump, in milliseconds. */
+  readonly begunMonotonic: number
+  tookMillis: number | undefined
 }
 
 /** What is wished of every session, as far as the calls through the probe say. */
@@ -51,6 +54,8 @@ export interface Seen {
   /** Since when the catalog has not been what the server lists, as far as it was looked at. */
   listsWrongSince: number | undefined
   readonly now: () => number
+  /** How long calls may take is told by the clock that does not jump. */
+  readonly monotonic: () => number
   /** The requests on their way, lists and settings included. */
   readonly inFlight: () => number
   /** When somebody last asked for another session. */
@@ -86,6 +91,7 @@ export const attach = Effect.fnUntraced(function* (
 ) {
   const clock = yield* Clock.Clock
   const now = (): number => clock.currentTimeMillisUnsafe()
+  const monotonic = (): number => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
   const answers: Array<Pending> = []
   const broken: Array<Violation> = []
   let inFlight = 0
@@ -99,6 +105,7 @@ export const attach = Effect.fnUntraced(function* (
     wishes: { level: undefined, levelDoubtfulOn: undefined, roots: options.roots, readers: new Map() },
     listsWrongSince: undefined,
     now,
+    monotonic,
     inFlight: () => inFlight,
     replacements: [],
     replay: options.replay ?? "safe",
@@ -120,6 +127,8 @@ export const attach = Effect.fnUntraced(function* (
     const answer: Pending = {
       order: server.nextOrder(),
       endOrder: undefined,
+      begunMonotonic: monotonic(),
+      tookMillis: undefined,
       call: answers.length + 1,
       method,
       tool,
@@ -136,6 +145,7 @@ export const attach = Effect.fnUntraced(function* (
   const finish = (answer: Pending, exit: Exit.Exit<unknown, RequestError.RequestError>): void => {
     inFlight -= 1
     answer.endedAt = now()
+    answer.tookMillis = monotonic() - answer.begunMonotonic
     answer.endOrder = server.nextOrder()
     const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
     answer.error = error

@@ -1,0 +1,13 @@
+import { assert, describe, it } from "@effect/vitest"
+import { fileURLToPath } from "node:url"
+import { check } from "../../../scripts/examples.ts"
+
+describe("the examples in the docs", () => {
+  it("compile, and give what they say", async () => {
+    const files = await check(fileURLToPath(new URL("..", import.meta.url)))
+    assert.includeMembers(
+      [...files],
+      ["ConnectionProbe.ts", "Faults.ts", "JumpingClock.ts", "SimulatedServer.ts", "Storm.ts", "VirtualClock.ts"]
+    )
+  })
+})

@@ -344,6 +344,7 @@ export const clockJump = (by: Duration.Input): Tagged<"ClockJump"> => ({ _tag: "
 
 /**
  * A script drawn from a seed: the same seed and options give the same script. A fault that lasts, lasts at most a fifth of `during`.
+ * Requests are not duplicated: then a server does twice what it was asked once, whatever its client does.
  *
  * @category constructors
  * @since 0.1.0
@@ -357,7 +358,7 @@ export function random(
   const { nextDoubleUnsafe } = SeededRandom.make(seed, 0)
   const whole = (below: number): number => Math.floor(nextDoubleUnsafe() * below)
   const total = millisOf(during)
-  const span = (): number => 1 + whole(Math.max(1, total / 5))
+  const span = (): number => 1 + whole(Math.max(1, Math.floor(total / 5)))
   const draw = (): StdioFault | HttpFault => {
     const kinds: ReadonlyArray<(StdioFault | HttpFault)["_tag"]> =
       over === "stdio" ? [...anyKinds, ...stdioKinds] : [...anyKinds, ...httpKinds]
@@ -381,7 +382,7 @@ export function random(
       case "Corrupt":
         return corrupt
       case "Flap":
-        return flap({ every: 1 + whole(3_000), times: 1 + whole(4) })
+        return flap({ every: 1 + whole(Math.min(3_000, total / 20)), times: 1 + whole(4) })
       case "SilentToPing":
         return silentToPing(span())
       case "Noise":
@@ -466,4 +467,6 @@ const ordinal = (n: number): string => {
   return `${n}${teen ? "th" : (({ 1: "st", 2: "nd", 3: "rd" } as Record<number, string>)[n % 10] ?? "th")}`
 }
 
-const millisOf = (duration: Duration.Input): number => Math.round(Duration.toMillis(Duration.fromInputUnsafe(duration)))
+/** What is no number stays none, and is found where a server is to play it; `Duration` takes it for zero. */
+const millisOf = (duration: Duration.Input): number =>
+  Number.isNaN(duration) ? Number.NaN : Math.round(Duration.toMillis(Duration.fromInputUnsafe(duration)))

@@ -57,7 +57,7 @@ export class JumpingClock extends Context.Service<JumpingClock, Shape>()("@mcp-t
 export const make: Effect.Effect<Shape> = Effect.map(Clock.Clock, (clock) => {
   let offset = 0
   const currentTimeMillisUnsafe = () => clock.currentTimeMillisUnsafe() + offset
-  const currentTimeNanosUnsafe = () => clock.currentTimeNanosUnsafe() + BigInt(Math.round(offset)) * 1_000_000n
+  const currentTimeNanosUnsafe = () => clock.currentTimeNanosUnsafe() + BigInt(Math.round(offset * 1_000)) * 1_000n
   return {
     // All else is the other clock's, the way to advance it too.
     clock: Object.assign(Object.create(clock), {

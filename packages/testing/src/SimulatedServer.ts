@@ -211,7 +211,7 @@ export interface Performed {
 }
 
 /**
- * A fault that has happened: at a time, or to a message.
+ * A fault that has happened: at a time, or to a message. A crash in the middle of a message happens at its moment, if that comes.
  *
  * @category models
  * @since 0.1.0
@@ -254,7 +254,7 @@ export interface Book {
  */
 export interface SimulatedSession extends McpSession.McpSession {
   readonly generation: number
-  /** The release that it was opened with. */
+  /** The release that serves it. */
   readonly release: string | undefined
   readonly book: Book
   /** What the client side offers in this session. */
@@ -319,7 +319,10 @@ export interface SimulatedServer {
   readonly nextOrder: () => number
   /** The generations on which requests of one method were put on the wire. */
   readonly generationsOf: (method: string) => ReadonlyArray<number>
-  /** Does a fault now. One that strikes a message waits for the next; one that goes on ends when it is over. */
+  /**
+   * Does a fault now. One that strikes a message waits for the next; one that goes on ends when it is over. Dies with `InvalidOptions`
+   * where it cannot happen to such a server.
+   */
   readonly inject: (fault: Fault) => Effect.Effect<void>
   /** A user has refreshed the credentials: what `Faults.unauthorized` began is over. */
   readonly refreshCredentials: Effect.Effect<void>

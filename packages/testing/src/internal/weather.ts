@@ -1,13 +1,13 @@
 /** What holds for a while: the faults that last, and until when. */
 import * as Effect from "effect/Effect"
-import type { Fault, Tagged } from "../Fault.ts"
+import type { Tagged } from "../Fault.ts"
 
 /** The faults that last, and those that wait for a number of starts. */
 export type Lasting = "Partition" | "SlowLink" | "Unavailable" | "SilentToPing" | "Freeze"
 
 export class Weather {
   private readonly now: () => number
-  private readonly spans = new Map<Lasting, { readonly fault: Fault; readonly until: number }>()
+  private spans: Array<{ readonly fault: Tagged<Lasting>; readonly until: number }> = []
   /** Until when the server is down. */
   downUntil = Number.NEGATIVE_INFINITY
   /** How many starts are still refused, and how many handshakes hang. */
@@ -19,15 +19,19 @@ export class Weather {
   }
 
   begin(fault: Tagged<Lasting>): void {
-    const until = this.now() + fault.forMillis
-    if (until >= (this.spans.get(fault._tag)?.until ?? Number.NEGATIVE_INFINITY))
-      this.spans.set(fault._tag, { fault, until })
+    const now = this.now()
+    this.spans = [...this.spans.filter(({ until }) => now < until), { fault, until: now + fault.forMillis }]
+  }
+
+  /** Ends it before its time. */
+  end(tag: Lasting): void {
+    this.spans = this.spans.filter(({ fault }) => fault._tag !== tag)
   }
 
   holds<Tag extends Lasting>(tag: Tag): Tagged<Tag> | undefined {
-    const span = this.spans.get(tag)
-    // Spans are kept by their own tags.
-    return span !== undefined && this.now() < span.until ? (span.fault as Tagged<Tag>) : undefined
+    const now = this.now()
+    // Of two that last, the one that began later.
+    return this.spans.findLast((span) => span.fault._tag === tag && now < span.until)?.fault as Tagged<Tag> | undefined
   }
 
   isDown(): boolean {
@@ -37,9 +41,12 @@ export class Weather {
   /** Waits until it is over. */
   over(tag: Lasting): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const span = this.spans.get(tag)
-      const left = span === undefined ? 0 : span.until - this.now()
-      return left <= 0 ? Effect.void : Effect.andThen(Effect.sleep(left), this.over(tag))
+      const now = this.now()
+      const left = this.spans.reduce(
+        (most, { fault, until }) => (fault._tag === tag ? Math.max(most, until - now) : most),
+        0
+      )
+      return left === 0 ? Effect.void : Effect.andThen(Effect.sleep(left), this.over(tag))
     })
   }
 }

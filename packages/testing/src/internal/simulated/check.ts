@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Faulty from "../../Fault.ts"
 import * as Faults from "../../Faults.ts"
+import type { Options } from "../../SimulatedServer.ts"
 
 const Step = Schema.Struct({ when: Faults.Trigger, fault: Faulty.Fault })
 
@@ -15,6 +16,12 @@ export interface Abilities {
   readonly releases: ReadonlyArray<string>
   readonly canJump: boolean
 }
+
+export const abilitiesOf = ({ over = "stdio", releases = {} }: Options, canJump: boolean): Abilities => ({
+  over,
+  releases: Object.keys(releases),
+  canJump
+})
 
 export const checkScript = (
   script: Faults.Script,
@@ -27,10 +34,27 @@ export const checkScript = (
       : cannot(step.fault, abilities)
     return wrong === undefined ? [] : [{ option: `faults[${index}]`, ...wrong }]
   })
-  return Arr.isArrayNonEmpty(issues)
+  return failOn(issues)
+}
+
+/** Whether a fault can happen to a server. */
+export const checkFault = (
+  fault: Faulty.Fault,
+  abilities: Abilities
+): Effect.Effect<void, InvalidOptions.InvalidOptions> => {
+  const decoded = Schema.decodeUnknownResult(Faulty.Fault)(fault)
+  const wrong = Result.isFailure(decoded)
+    ? { expected: "one of `Faults`", actual: decoded.failure.message }
+    : cannot(fault, abilities)
+  return failOn(wrong === undefined ? [] : [{ option: "fault", ...wrong }])
+}
+
+const failOn = (
+  issues: ReadonlyArray<InvalidOptions.InvalidOptions["issues"][number]>
+): Effect.Effect<void, InvalidOptions.InvalidOptions> =>
+  Arr.isReadonlyArrayNonEmpty(issues)
     ? Effect.fail(new InvalidOptions.InvalidOptions({ of: "SimulatedServer", issues }))
     : Effect.void
-}
 
 const cannot = (
   fault: Faulty.Fault,

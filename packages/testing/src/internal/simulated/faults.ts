@@ -2,43 +2,44 @@
 import type { McpSession } from "@mcp-tether/connection"
 import type { SubscriptionFilter } from "@modelcontextprotocol/client"
 import * as Effect from "effect/Effect"
+import * as Faulty from "../../Fault.ts"
 import type { Fault, Tagged } from "../../Fault.ts"
-import { isStrike, type Strike } from "../program.ts"
+import { isStrike, type Message, type Strike } from "../program.ts"
 import { die, forget, type Line, note, type World } from "./world.ts"
 
 /** What is in store for one message. */
 export interface Strikes {
-  readonly crash: Tagged<"Crash">["when"] | undefined
-  readonly downMillis: number
-  readonly drop: "request" | "reply" | undefined
-  readonly duplicate: "request" | "reply" | undefined
+  readonly message: Message
+  /** It happens at its moment, if the message gets that far. */
+  readonly crash: Tagged<"Crash"> | undefined
+  readonly drop: ReadonlySet<"request" | "reply">
+  readonly duplicate: ReadonlySet<"request" | "reply">
   readonly corrupt: boolean
   readonly unavailable: Tagged<"Unavailable"> | undefined
 }
 
-const unharmed: Strikes = {
+const unharmed: Omit<Strikes, "message"> = {
   crash: undefined,
-  downMillis: 0,
-  drop: undefined,
-  duplicate: undefined,
+  drop: new Set(),
+  duplicate: new Set(),
   corrupt: false,
   unavailable: undefined
 }
 
 /** A message is sent: the faults that are due on it happen, and what is in store for itself is told. */
-export const meet = (
-  world: World,
-  message: { readonly method: string; readonly tool: string | undefined }
-): Effect.Effect<Strikes> =>
+export const meet = (world: World, message: Message): Effect.Effect<Strikes> =>
   Effect.suspend(() => {
     const due = world.program.dueOn(message)
-    if (due.length === 0) return Effect.succeed(unharmed)
-    let strikes = unharmed
+    let strikes: Strikes = { ...unharmed, message }
+    if (due.length === 0) return Effect.succeed(strikes)
     const others: Array<Fault> = []
     for (const fault of due) {
+      if (fault._tag === "Crash") {
+        strikes = { ...strikes, crash: sooner(fault, strikes.crash) }
+        continue
+      }
       note(world, fault, message)
-      if (fault._tag === "Crash") strikes = { ...strikes, crash: fault.when, downMillis: fault.downMillis }
-      else if (isStrike(fault)) strikes = { ...strikes, ...strike(fault) }
+      if (isStrike(fault)) strikes = { ...strikes, ...strike(fault, strikes) }
       else others.push(fault)
     }
     return Effect.as(
@@ -47,12 +48,18 @@ export const meet = (
     )
   })
 
-const strike = (fault: Strike): Partial<Strikes> => {
+/** Of two crashes on one message the one whose moment comes first: nobody dies twice. */
+const sooner = (crash: Tagged<"Crash">, other: Tagged<"Crash"> | undefined): Tagged<"Crash"> =>
+  other === undefined || moments.indexOf(crash.when) < moments.indexOf(other.when) ? crash : other
+
+const moments: ReadonlyArray<Tagged<"Crash">["when"]> = Faulty.Crash.fields.when.literals
+
+const strike = (fault: Strike, { drop, duplicate }: Strikes): Partial<Strikes> => {
   switch (fault._tag) {
     case "Drop":
-      return { drop: fault.what }
+      return { drop: new Set([...drop, fault.what]) }
     case "Duplicate":
-      return { duplicate: fault.what }
+      return { duplicate: new Set([...duplicate, fault.what]) }
     case "Corrupt":
       return { corrupt: true }
     case "Unavailable":
@@ -77,7 +84,7 @@ const begin = (world: World, fault: Fault): Effect.Effect<void> =>
     const { weather } = world
     switch (fault._tag) {
       case "Crash":
-        return Effect.sync(() => die(world, fault))
+        return die(world, fault)
       case "RefuseStarts":
         weather.startsToRefuse += fault.times
         return Effect.void
@@ -125,19 +132,16 @@ const begin = (world: World, fault: Fault): Effect.Effect<void> =>
 const flap = (world: World, { everyMillis, times }: Tagged<"Flap">): Effect.Effect<void> =>
   Effect.forEach(
     Array.from({ length: times }),
-    () =>
-      Effect.andThen(
-        Effect.sync(() => die(world, { downMillis: 0 })),
-        Effect.sleep(everyMillis)
-      ),
+    () => Effect.andThen(die(world, { downMillis: 0 }), Effect.sleep(everyMillis)),
     { discard: true }
   )
 
 const deploy = (world: World, { how, release }: Tagged<"Deploy">): Effect.Effect<void> =>
   Effect.suspend(() => {
     world.release = release
-    if (how === "restart") return Effect.sync(() => die(world, { downMillis: 0, exitCode: 0 }))
-    for (const line of world.lines) line.release = release
+    // Sessions that outlive a restart (HTTP, modern era) are served by the new release, too.
+    if (how === "live" || world.over === "http") for (const line of world.lines) line.release = release
+    if (how === "restart") return die(world, { downMillis: 0, exitCode: 0 })
     return Effect.forEach(
       [
         "notifications/tools/list_changed",
@@ -179,8 +183,12 @@ const isAskedFor = (
 }
 
 /** A crash at this moment of a message: of the session's process, or of the server of all. */
-export const crashAt = (world: World, line: Line, strikes: Strikes): Effect.Effect<never> =>
-  Effect.andThen(
-    Effect.sync(() => die(world, strikes, line)),
-    Effect.never
-  )
+export const crashAt = (world: World, line: Line, crash: Tagged<"Crash">, message: Message): Effect.Effect<never> =>
+  Effect.andThen(crashed(world, line, crash, message), Effect.never)
+
+/** The server dies of a message. */
+export const crashed = (world: World, line: Line, crash: Tagged<"Crash">, message: Message): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    note(world, crash, message)
+    return die(world, crash, line)
+  })

@@ -48,6 +48,8 @@ export interface Desk {
   readonly listed: ReadonlyArray<Tool>
   readonly book: Book
   readonly now: () => number
+  /** Waits until the server does something again. */
+  readonly awake: Effect.Effect<void>
   readonly perform: (performed: Omit<Performed, "order">) => void
 }
 
@@ -94,7 +96,8 @@ export const carryOut = (desk: Desk, call: Call): Effect.Effect<unknown, McpSess
 const callTool = (desk: Desk, call: Call): Effect.Effect<unknown, McpSession.SessionFailure> => {
   const { generation, ticket } = call
   const name = call.tool ?? "?"
-  const declared = desk.release.tools?.[name]
+  const tools = desk.release.tools ?? {}
+  const declared = Object.hasOwn(tools, name) ? tools[name] : undefined
   if (desk.release.tools !== undefined && declared === undefined) {
     return Effect.fail(
       new RequestError.ServerRejected({
@@ -126,7 +129,9 @@ const callTool = (desk: Desk, call: Call): Effect.Effect<unknown, McpSession.Ses
     )
   })
   const latency = Duration.fromInputUnsafe(declared?.latency ?? 0)
-  return Duration.isZero(latency) ? perform : Effect.andThen(Effect.sleep(latency), perform)
+  return Duration.isZero(latency)
+    ? perform
+    : Effect.sleep(latency).pipe(Effect.andThen(desk.awake), Effect.andThen(perform))
 }
 
 const argumentsOf = (params: unknown): Readonly<Record<string, unknown>> =>

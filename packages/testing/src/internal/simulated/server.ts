@@ -5,17 +5,17 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type { Fault } from "../../Fault.ts"
+import type { Fault, Tagged } from "../../Fault.ts"
 import type { Script } from "../../Faults.ts"
 import { JumpingClock } from "../../JumpingClock.ts"
 import type { Behavior, Options, SimulatedServer } from "../../SimulatedServer.ts"
 import { Program } from "../program.ts"
 import { Weather } from "../weather.ts"
-import { checkScript } from "./check.ts"
-import { inject, live, meet, notify } from "./faults.ts"
+import { abilitiesOf, checkFault, checkScript } from "./check.ts"
+import { crashAt, crashed, inject, live, meet, notify } from "./faults.ts"
 import { listedTools, releaseOf } from "./offer.ts"
 import * as Session from "./session.ts"
-import { die, end, errorOf, gone, type Line, passage, refused, thawed, type World } from "./world.ts"
+import { end, errorOf, gone, type Line, passage, refused, thawed, type World } from "./world.ts"
 
 export { tool } from "./offer.ts"
 export { exited } from "./world.ts"
@@ -29,11 +29,7 @@ export const make = Effect.fnUntraced(function* (
   const { faults = [] } = options
   const clock = yield* Clock.Clock
   const jumping = yield* Effect.serviceOption(JumpingClock)
-  yield* checkScript(faults, {
-    over: options.over ?? "stdio",
-    releases: Object.keys(options.releases ?? {}),
-    canJump: Option.isSome(jumping)
-  })
+  yield* checkScript(faults, abilitiesOf(options, Option.isSome(jumping)))
   const scope = yield* Effect.scope
   const world = makeWorld(options, faults, {
     clock,
@@ -87,7 +83,9 @@ const makeWorld = (options: Options, script: Script, around: Pick<World, "clock"
       tools: options.releases === undefined ? {} : { listChanged: true },
       logging: {},
       resources: { subscribe: true },
-      ...(options.prompts === undefined ? {} : { prompts: {} })
+      ...([options, ...Object.values(options.releases ?? {})].every(({ prompts }) => prompts === undefined)
+        ? {}
+        : { prompts: {} })
     },
     isolation: options.isolation ?? (over === "stdio" ? "shared" : "perRequest"),
     era: options.era ?? "legacy"
@@ -115,6 +113,8 @@ const makeWorld = (options: Options, script: Script, around: Pick<World, "clock"
     attempts: [],
     happened: [],
     nextOrder: () => (order += 1),
+    requests: 0,
+    tries: 0,
     opening: 0,
     mostOpening: 0,
     state: undefined
@@ -136,7 +136,7 @@ const open = Effect.fnUntraced(function* (
     forgotten: undefined,
     usedAt: world.now(),
     release: world.release,
-    broke: () => {}
+    broke: () => Effect.void
   }
   let session: ReturnType<typeof Session.make> | undefined = undefined
   yield* Effect.acquireRelease(
@@ -151,8 +151,9 @@ const open = Effect.fnUntraced(function* (
         return world.behavior.close(generation)
       }).pipe(Effect.ensuring(Effect.sync(() => world.lines.delete(line))))
   )
-  yield* Effect.suspend(() => {
+  const crash = yield* Effect.suspend(() => {
     world.attempts.push(world.now())
+    world.tries += 1
     world.opening += 1
     world.mostOpening = Math.max(world.mostOpening, world.opening)
     return Effect.raceFirst(gone(world, line), handshake(world, line, context))
@@ -169,20 +170,25 @@ const open = Effect.fnUntraced(function* (
   world.log.push(`open ${generation}`)
   world.sessions.push(session)
   if (world.options.asksForRoots === true) yield* session.askForRoots
+  if (crash !== undefined) yield* crashed(world, line, crash, initialize)
   return { ...session, lost: world.behavior.lost(session) }
 })
 
 /** How long the operating system, or the driver, waits for a connection to come about. */
 const connectMillis = 10_000
 
+/** What a handshake is to triggers, in either era. */
+const initialize = { method: "initialize", tool: undefined }
+
+/** Shakes hands; tells of the crash that follows, where there is one. */
 const handshake = Effect.fnUntraced(function* (
   world: World,
   line: Line,
   context: McpTransport.OpenContext
-): Effect.fn.Return<void, ConnectionError.ConnectionError> {
+): Effect.fn.Return<Tagged<"Crash"> | undefined, ConnectionError.ConnectionError> {
   const { behavior, options, over, weather } = world
-  const attempt = world.attempts.length
-  const strikes = yield* meet(world, { method: "initialize", tool: undefined })
+  const attempt = world.tries
+  const strikes = yield* meet(world, initialize)
   if (weather.isDown()) return yield* Effect.fail(refused(world))
   if (weather.startsToRefuse > 0) {
     weather.startsToRefuse -= 1
@@ -196,17 +202,18 @@ const handshake = Effect.fnUntraced(function* (
   yield* behavior.open(attempt, context)
   yield* passage(world, line)
   yield* thawed(world, line)
-  if (strikes.crash !== undefined) {
-    die(world, strikes, line)
-    // Whoever waits on this line has its end.
-    return yield* Effect.never
-  }
-  if (strikes.drop !== undefined) return yield* Effect.never
+  const { crash, drop } = strikes
+  if (drop.has("request")) return yield* Effect.never
+  // Whoever waits on this line has its end.
+  if (crash !== undefined && (crash.when !== "afterReplying" || drop.has("reply")))
+    return yield* crashAt(world, line, crash, initialize)
+  if (drop.has("reply")) return yield* Effect.never
   const refusal = over === "http" ? Session.refusalOf(world, undefined, strikes.unavailable) : undefined
   if (refusal !== undefined) return yield* Effect.fail(refusal)
   if (strikes.corrupt) return yield* over === "http" ? Effect.fail(Session.garbage(world)) : Effect.never
   if (options.handshake !== undefined) yield* Effect.sleep(options.handshake)
   yield* passage(world, line)
+  return crash
 })
 
 /** A connection comes about when the partition is over, if that is soon enough. */
@@ -267,7 +274,14 @@ const faceOf = (world: World): SimulatedServer => ({
   },
   nextOrder: world.nextOrder,
   generationsOf: (method) => world.sent.filter((sent) => sent.method === method).map(({ generation }) => generation),
-  inject: (fault: Fault) => timed(world, inject(world, fault)),
+  inject: (fault: Fault) =>
+    timed(
+      world,
+      Effect.andThen(
+        Effect.orDie(checkFault(fault, abilitiesOf(world.options, world.jump !== undefined))),
+        inject(world, fault)
+      )
+    ),
   refreshCredentials: Effect.sync(() => {
     world.refuses = undefined
   }),

@@ -3,11 +3,25 @@ import { ConnectionError, type McpSession, type McpTransport } from "@mcp-tether
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { Tagged } from "../../Fault.ts"
 import type { Book, Call, Listened, SimulatedSession } from "../../SimulatedServer.ts"
-import { crashAt, meet } from "./faults.ts"
+import { crashAt, crashed, meet, type Strikes } from "./faults.ts"
 import { carryOut, type Desk, releaseOf, toolOf } from "./offer.ts"
-import { die, end, errorOf, exited, gone, type Line, passage, refused, thawed, type World } from "./world.ts"
+import {
+  background,
+  end,
+  errorOf,
+  exited,
+  gone,
+  isHeldUp,
+  type Line,
+  passage,
+  refused,
+  thawed,
+  type World
+} from "./world.ts"
 
 type Failure = McpSession.SessionFailure
 
@@ -25,12 +39,12 @@ const exchange = Effect.fnUntraced(function* (
   call: Call
 ): Effect.fn.Return<unknown, Failure> {
   const { behavior, over, weather } = world
-  const { generation, session, ticket, tool } = call
+  const { generation, ticket, tool } = call
   if (over === "http" && weather.isDown()) return yield* Effect.fail(refused(world))
   yield* behavior.send(call)
   const state = world.state === undefined ? undefined : yield* world.state
   ticket.sent = true
-  const requestId = world.sent.length + 1
+  const requestId = (world.requests += 1)
   ticket.requestId = requestId
   const { method, params } = ticket
   world.sent.push({
@@ -46,45 +60,98 @@ const exchange = Effect.fnUntraced(function* (
 
   const strikes = yield* meet(world, { method, tool })
   if (line.severed) return yield* unanswered(call)
-  yield* passage(world, line)
-  if (strikes.crash === "beforeReceiving") return yield* crashAt(world, line, strikes)
-  if (strikes.drop === "request") return yield* unanswered(call)
-  yield* thawed(world, line)
+  const served = serve(world, line, call, strikes)
+  if (isHeldUp(world, line)) yield* arrival(world, line, outward(world, line, call, strikes), served)
+  else yield* outward(world, line, call, strikes)
+  return yield* served
+})
 
-  const refusal = over === "http" ? refusalOf(world, line, strikes.unavailable) : undefined
+/** The way of a request to whoever reads it. */
+const outward = (world: World, line: Line, call: Call, { crash, drop, message }: Strikes): Effect.Effect<void> =>
+  passage(world, line).pipe(
+    Effect.andThen(
+      Effect.suspend(() => {
+        if (drop.has("request")) return unanswered(call)
+        return crash?.when === "beforeReceiving" ? crashAt(world, line, crash, message) : thawed(world, line)
+      })
+    )
+  )
+
+/** What is on its way arrives also when its sender has given it up: then its cancellation is right behind it. */
+const arrival = (
+  world: World,
+  line: Line,
+  way: Effect.Effect<void>,
+  served: Effect.Effect<unknown, Failure>
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const arrived = Deferred.makeUnsafe<void>()
+    let givenUp = false
+    const deliver = Effect.suspend(() => (givenUp ? cancelledAtOnce(served) : Deferred.succeed(arrived, undefined)))
+    const travel = Effect.raceFirst(gone(world, line), Effect.andThen(way, deliver))
+    return background(world, Effect.ignore(travel)).pipe(
+      Effect.andThen(Deferred.await(arrived)),
+      Effect.onInterrupt(() =>
+        Effect.sync(() => {
+          givenUp = true
+        })
+      )
+    )
+  })
+
+/** What takes no time has happened before the cancellation is read. */
+const cancelledAtOnce = Effect.fnUntraced(function* (served: Effect.Effect<unknown, Failure>) {
+  const serving = yield* Effect.forkChild(served, { startImmediately: true })
+  yield* Fiber.interrupt(serving)
+  const exit = yield* Fiber.await(serving)
+  if (Exit.isSuccess(exit) && exit.value instanceof LastWords) yield* exit.value.death
+})
+
+/** From where the server reads a request to where its reply arrives. */
+const serve = Effect.fnUntraced(function* (
+  world: World,
+  line: Line,
+  call: Call,
+  { corrupt, crash, drop, duplicate, message, unavailable }: Strikes
+): Effect.fn.Return<unknown, Failure> {
+  const { behavior, over, weather } = world
+  const { session, ticket } = call
+  const refusal = over === "http" ? refusalOf(world, line, unavailable) : undefined
   if (refusal !== undefined) {
     yield* passage(world, line)
     return yield* Effect.fail(refusal)
   }
   line.usedAt = world.now()
   if (session.info.era === "modern") session.book.level = session.host.logLevel()
-  if (strikes.crash === "afterReceiving") return yield* crashAt(world, line, strikes)
-  if (method === "ping" && weather.holds("SilentToPing") !== undefined) return yield* unanswered(call)
+  if (crash?.when === "afterReceiving") return yield* crashAt(world, line, crash, message)
+  if (ticket.method === "ping" && weather.holds("SilentToPing") !== undefined) return yield* unanswered(call)
 
-  const answer = yield* Effect.exit(behavior.handle(call))
-  if (strikes.duplicate === "request") yield* Effect.exit(behavior.handle(call))
-  if (strikes.crash === "afterEffect") return yield* crashAt(world, line, strikes)
+  const handled = Effect.exit(behavior.handle(call))
+  const answer = duplicate.has("request")
+    ? (yield* Effect.all([handled, handled], { concurrency: "unbounded" }))[0]
+    : yield* handled
+  if (crash?.when === "afterEffect") return yield* crashAt(world, line, crash, message)
   // What froze while it worked has the answer in its hands.
   yield* thawed(world, line)
   if (line.severed) return yield* unanswered(call)
   yield* passage(world, line)
-  if (strikes.drop === "reply") return yield* unanswered(call)
-  if (strikes.corrupt) {
-    if (over === "http") return yield* Effect.fail(garbage(world))
+  const reply: Exit.Exit<unknown, Failure> = corrupt && over === "http" ? Exit.fail(garbage(world)) : answer
+  if (drop.has("reply") || (corrupt && over === "stdio")) {
     // A broken line belongs to no request.
-    yield* session.hear
+    if (!drop.has("reply")) yield* session.hear
+    if (crash !== undefined) return yield* crashAt(world, line, crash, message)
     return yield* unanswered(call)
   }
-  return strikes.crash === "afterReplying" ? new LastWords(strikes.downMillis, yield* answer) : yield* answer
+  return crash === undefined ? yield* reply : new LastWords(reply, crashed(world, line, crash, message))
 })
 
-/** An answer after which the server dies. */
+/** A reply after which the server dies. */
 class LastWords {
-  readonly downMillis: number
-  readonly answer: unknown
-  constructor(downMillis: number, answer: unknown) {
-    this.downMillis = downMillis
-    this.answer = answer
+  readonly reply: Exit.Exit<unknown, Failure>
+  readonly death: Effect.Effect<void>
+  constructor(reply: Exit.Exit<unknown, Failure>, death: Effect.Effect<void>) {
+    this.reply = reply
+    this.death = death
   }
 }
 
@@ -166,11 +233,9 @@ export const make = (
           Effect.tapError((failure) => (failure._tag === "ConnectionError" ? Effect.void : hear))
         )
       ).pipe(
-        Effect.map((answer) => {
-          if (!(answer instanceof LastWords)) return answer
-          die(world, answer, line)
-          return answer.answer
-        }),
+        Effect.flatMap((answer) =>
+          answer instanceof LastWords ? Effect.andThen(answer.death, answer.reply) : Effect.succeed(answer)
+        ),
         Effect.onInterrupt(() => Effect.sync(() => world.cancelled.push(`${generation} ${ticket.method}`))),
         Effect.ensuring(
           Effect.sync(() => {
@@ -186,6 +251,7 @@ export const make = (
     listed: behavior.listed(generation),
     book,
     now: world.now,
+    awake: thawed(world, line),
     perform: (performed) => void world.ledger.push({ order: world.nextOrder(), ...performed })
   })
 
@@ -238,15 +304,19 @@ export const make = (
     inFlight: () => inFlight,
     lose: (error = exited) => Effect.sync(() => end(world, line, error)),
     endedAt: () => line.endedAt,
-    hear,
+    hear: Effect.suspend(() => (line.severed ? Effect.void : hear)),
     tell: (notification) =>
       Effect.suspend(() => {
-        if (line.severed) return Effect.void
+        // A session that the server has forgotten it cannot tell anything.
+        if (line.severed || line.forgotten !== undefined) return Effect.void
         if (notification.method.endsWith("/list_changed")) book.listsChangedAt = world.now()
-        const told = Effect.sync(() => host.onNotification(notification))
-        return world.weather.holds("Partition") === undefined
-          ? told
-          : Effect.asVoid(Effect.forkDetach(Effect.andThen(passage(world, line), told)))
+        const told = Effect.andThen(
+          hear,
+          Effect.sync(() => host.onNotification(notification))
+        )
+        if (!isHeldUp(world, line)) return told
+        const arrived = thawed(world, line).pipe(Effect.andThen(passage(world, line)), Effect.andThen(told))
+        return background(world, Effect.raceFirst(Effect.asVoid(Deferred.await(line.ended)), arrived))
       }),
     gap: Effect.sync(() => context.onGap()),
     suspect: (error) => Effect.sync(() => context.onSuspect(error))
@@ -265,13 +335,18 @@ export const make = (
             book.filter = listened.filter
             book.subscriptions = new Set(listened.filter.resourceSubscriptions)
           })
-        )
+        ),
+        Effect.andThen(thawed(world, line)),
+        Effect.andThen(passage(world, line))
       )
     })
 
   line.broke = (error) => {
-    if (session.info.era === "legacy") context.onSuspect(error)
-    else if (book.filter !== undefined && Object.keys(book.filter).length > 0) context.onGap()
+    if (session.info.era === "legacy") return Effect.sync(() => context.onSuspect(error))
+    const listening = book.filter !== undefined && Object.keys(book.filter).length > 0
+    book.filter = undefined
+    book.subscriptions = new Set()
+    return listening ? Effect.sync(() => context.onGap()) : Effect.void
   }
   return session
 }

@@ -25,8 +25,11 @@ export interface Line {
   /** When it was last used. */
   usedAt: number
   release: string | undefined
-  /** Tells the client that something broke which is no request's own; there is nobody to tell before there is a session. */
-  broke: (error: ConnectionError.ConnectionError) => void
+  /**
+   * The process behind it has died: what it knew of the session is gone. Tells the client, where something broke which is no request's
+   * own; there is nobody to tell before there is a session.
+   */
+  broke: (error: ConnectionError.ConnectionError) => Effect.Effect<void>
 }
 
 export interface World {
@@ -61,6 +64,9 @@ export interface World {
   readonly happened: Array<Happened>
   /** The place of what happens next among all that happened. */
   readonly nextOrder: () => number
+  /** How many requests were put on the wire, and how many attempts there were: whoever watches may have emptied the lists. */
+  requests: number
+  tries: number
   opening: number
   mostOpening: number
   state: Effect.Effect<ConnectionState.ConnectionState> | undefined
@@ -112,24 +118,40 @@ export const die = (
   world: World,
   how: { readonly downMillis: number; readonly exitCode?: number },
   only?: Line
-): void => {
-  const now = world.now()
-  world.weather.downUntil = Math.max(world.weather.downUntil, now + how.downMillis)
-  if (world.over === "stdio") {
-    const error = errorOf(
-      world.name,
-      new ConnectionError.ProcessExited(how.exitCode === undefined ? { signal: "SIGKILL" } : { exitCode: how.exitCode })
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { life, weather } = world
+    weather.downUntil = Math.max(weather.downUntil, world.now() + how.downMillis)
+    if (world.over === "stdio") {
+      const error = errorOf(
+        world.name,
+        new ConnectionError.ProcessExited(
+          how.exitCode === undefined ? { signal: "SIGKILL" } : { exitCode: how.exitCode }
+        )
+      )
+      for (const line of only === undefined ? [...world.lines] : [only]) end(world, line, error)
+      return Effect.void
+    }
+    world.life = Deferred.makeUnsafe()
+    // It was that process that was frozen.
+    weather.end("Freeze")
+    if (world.behavior.era === "legacy") forget(world, 404)
+    const error = reset(world)
+    Deferred.doneUnsafe(life, Exit.succeed(error))
+    const telling = [...world.lines].map((line) => ({ line, told: line.broke(error) }))
+    const tell = Effect.forEach(
+      telling,
+      ({ line, told }) => (line.severed || Deferred.isDoneUnsafe(line.ended) ? Effect.void : told),
+      { discard: true }
     )
-    for (const line of only === undefined ? [...world.lines] : [only]) end(world, line, error)
-    return
-  }
-  const { life } = world
-  world.life = Deferred.makeUnsafe()
-  if (world.behavior.era === "legacy") forget(world, 404)
-  const error = reset(world)
-  Deferred.doneUnsafe(life, Exit.succeed(error))
-  for (const line of world.lines) if (!line.severed) line.broke(error)
-}
+    return weather.holds("Partition") === undefined
+      ? tell
+      : background(world, Effect.andThen(weather.over("Partition"), tell))
+  })
+
+/** Something that goes on without anyone who waits for it. */
+export const background = (world: World, effect: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.asVoid(world.scope === undefined ? Effect.forkDetach(effect) : Effect.forkIn(effect, world.scope))
 
 /** The server forgets all sessions. */
 export const forget = (world: World, status: 404 | 400): void => {
@@ -156,6 +178,11 @@ export const passage = (world: World, line: Line): Effect.Effect<void> =>
     if (world.weather.holds("Partition") === undefined) return late
     return Effect.andThen(world.weather.over("Partition"), line.severed ? Effect.never : late)
   })
+
+/** Whether what the server says now arrives later. */
+export const isHeldUp = (world: World, line: Line): boolean =>
+  line.frozenUntil > world.now() ||
+  (["Freeze", "Partition", "SlowLink"] as const).some((tag) => world.weather.holds(tag) !== undefined)
 
 /** Waits until the server does something again. */
 export const thawed = (world: World, line: Line): Effect.Effect<void> =>

@@ -51,6 +51,8 @@ export interface Director {
   readonly meet: (message: Message) => Strikes
   /** The server dies, and is down for as long as the last crash that was met says. */
   readonly crash: () => void
+  /** The same, where only one of its processes dies, which is somebody else's to end. */
+  readonly down: () => void
   readonly inject: (fault: Proxied) => Effect.Effect<void>
   /** In milliseconds: how long what is on its way has to wait, because nothing gets through, or slowly. */
   readonly delay: () => number
@@ -81,9 +83,13 @@ export const make = Effect.fnUntraced(function* (
     happened.push({ order: happened.length + 1, at: now(), fault, to })
   }
 
-  const crash = (): void => {
+  const down = (): void => {
     weather.downUntil = Math.max(weather.downUntil, now() + downMillis)
     downMillis = 0
+  }
+
+  const crash = (): void => {
+    down()
     actor.crash()
   }
 
@@ -156,6 +162,7 @@ export const make = Effect.fnUntraced(function* (
     happened,
     now,
     crash,
+    down,
     inject,
     meet: (message) => {
       passed.push({ at: now(), method: message.method, tool: message.tool })

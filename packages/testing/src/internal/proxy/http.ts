@@ -2,7 +2,7 @@
 import { InvalidOptions } from "@mcp-tether/connection"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { createServer, type IncomingMessage, request as send, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import type { HttpFault, Tagged } from "../../Fault.ts"
@@ -71,6 +71,8 @@ class Line implements Director.Actor {
   /** The credentials that came last, and those that are refused. */
   private credentials: string | undefined = undefined
   private refused: { readonly status: number; readonly credentials: string | undefined } | undefined = undefined
+  /** Whether it was asked for its era. */
+  private discovered = false
   private isClosed = false
 
   constructor(target: URL) {
@@ -206,7 +208,10 @@ class Line implements Director.Actor {
       response.writeHead(refusal.status, refusal.headers).end(refusal.body)
       return
     }
-    const isPing = message?.method === "ping" || message?.method === "server/discover"
+    // In the modern era, which has no other ping; the first one asks for the era.
+    const isDiscovery = message?.method === "server/discover"
+    const isPing = message?.method === "ping" || (isDiscovery && this.discovered)
+    this.discovered ||= isDiscovery
     if (isPing && weather.holds("SilentToPing") !== undefined) return
     if (strikes.duplicate === "request") this.forward(request, body, (copy) => copy.resume())
     this.forward(
@@ -223,7 +228,7 @@ class Line implements Director.Actor {
 
   /** A turn of the loop later the request has been handed to the server's socket. */
   private afterWriting(act: () => void): void {
-    this.later(20, act)
+    this.later(50, act)
   }
 
   private refusalOf(
@@ -300,6 +305,11 @@ class Line implements Director.Actor {
     if (typeof session === "string") this.known.add(session)
     const { connection: _, "transfer-encoding": __, "content-length": length, ...headers } = answer.headers
     const status = answer.statusCode ?? 502
+    // What died with the request in its hands does not answer it.
+    if (strikes.crash === "afterReceiving") {
+      answer.resume()
+      return
+    }
     const struck =
       strikes.crash === "afterEffect" || strikes.drop === "reply" || strikes.duplicate === "reply" || strikes.corrupt
     if (struck) {

@@ -14,6 +14,8 @@ export type Report =
       readonly isRequest: boolean
     }
   | { readonly _tag: "Reply"; readonly number: number }
+  /** The moment of a crash has come. */
+  | { readonly _tag: "Moment" }
 
 /** What becomes of a message. */
 export interface Verdict {

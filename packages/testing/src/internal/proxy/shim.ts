@@ -28,6 +28,12 @@ const crash = (): void => {
   process.kill(process.pid, "SIGKILL")
 }
 
+/** The moment of a crash has come: the director knows for how long nothing can be started then. */
+const moment = (): void => tell({ _tag: "Moment" })
+
+/** In milliseconds: how long whoever was handed something has to read it. */
+const reading = 50
+
 const leave = (code: number): void => {
   server?.kill("SIGKILL")
   process.exit(code)
@@ -90,10 +96,12 @@ const toServer = async (line: string): Promise<void> => {
   const verdict = await ask((number) => ({ _tag: "Message", number, method, tool, isRequest: id !== undefined }))
   if (verdict.waitMillis > 0) await sleep(verdict.waitMillis)
   if (isSevered) return
-  if (id !== undefined && verdict.reply !== undefined) fates.set(id, verdict.reply)
+  // What died with the request in its hands does not answer it.
+  const drop = verdict.crash === "afterReceiving" || verdict.reply?.drop === true
+  if (id !== undefined && verdict.reply !== undefined) fates.set(id, { ...verdict.reply, drop })
   for (let time = 0; time < verdict.times; time += 1) server?.stdin?.write(`${line}\n`)
   // When the server has had time to read it.
-  if (verdict.crash === "afterReceiving") setTimeout(crash, 20)
+  if (verdict.crash === "afterReceiving") setTimeout(moment, reading)
 }
 
 /** Hands on what the server says. */
@@ -105,7 +113,7 @@ const toClient = async (line: string): Promise<void> => {
   const fate = id === undefined ? undefined : fates.get(id)
   if (id !== undefined) fates.delete(id)
   if (fate?.crash === "afterEffect") {
-    crash()
+    moment()
     return
   }
   if (fate?.drop === true) return
@@ -113,7 +121,7 @@ const toClient = async (line: string): Promise<void> => {
   const written = new Promise<void>((resolve) => process.stdout.write(`${text}\n`, () => resolve()))
   if (fate?.duplicate === true) process.stdout.write(`${text}\n`)
   await written
-  if (fate?.crash === "afterReplying") setTimeout(crash, 20)
+  if (fate?.crash === "afterReplying") setTimeout(moment, reading)
 }
 
 const replyIdIn = (value: unknown): string | number | undefined => {

@@ -101,6 +101,7 @@ class Control implements Director.Actor {
   private answer(socket: Socket, report: Report): void {
     const { director } = this
     if (report._tag === "Hello") return
+    if (report._tag === "Moment") return this.crashOne(socket)
     const waitMillis = director.delay()
     const verdict = (verdict: Partial<Verdict>): void =>
       tell(socket, {
@@ -122,7 +123,7 @@ class Control implements Director.Actor {
       return verdict({ times: 0 })
     }
     const isSilent = report.method === "ping" && weather.holds("SilentToPing") !== undefined
-    if (strikes.crash === "beforeReceiving") return director.crash()
+    if (strikes.crash === "beforeReceiving") return this.crashOne(socket)
     verdict({
       waitMillis: director.delay(),
       times: isSilent || strikes.drop === "request" ? 0 : strikes.duplicate === "request" ? 2 : 1,
@@ -138,6 +139,12 @@ class Control implements Director.Actor {
 
   crash(): void {
     this.all({ _tag: "Crash" })
+  }
+
+  /** Each session has a process of its own: only that of the message dies. */
+  private crashOne(socket: Socket): void {
+    this.director.down()
+    tell(socket, { _tag: "Crash" })
   }
 
   freeze(forMillis: number): void {

@@ -74,7 +74,8 @@ export const withSession = <A>(
     quietly
   )
 
-const transportTo = (target: Target) =>
+/** The way to a server, with the stored login. */
+export const transportTo = (target: Target) =>
   target._tag === "Command"
     ? Effect.succeed(McpTransport.stdio({ command: target.command, args: target.args }))
     : Effect.map(StoredAuthProvider.make(target.url), (authProvider) =>
@@ -82,7 +83,7 @@ const transportTo = (target: Target) =>
       )
 
 /** stdout belongs to the answer. The library's log lines are on stderr, when they are asked for with `--log-level`. */
-const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.gen(function* () {
     const asked = yield* Effect.serviceOption(GlobalFlag.LogLevel)
     const level = Option.isSome(Option.flatten(asked)) ? yield* References.MinimumLogLevel : "None"

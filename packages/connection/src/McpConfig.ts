@@ -369,7 +369,7 @@ export const fleet: (config: McpConfig) => McpFleet.Servers<ChildProcessSpawner.
 
 /**
  * The schema of one server in a file, with the keys of all clients; it is strict about what each key holds, and says nothing of other
- * keys. {@link parse} uses it; it is here for programs that write such files, or want its JSON Schema.
+ * keys. {@link parse} uses it; it is here for programs that write such files.
  *
  * @category schemas
  * @since 0.1.0

@@ -2,14 +2,14 @@
 import * as Schema from "effect/Schema"
 import { SpanOption, valueOption } from "../options.ts"
 
-const Text = Schema.String.annotate({ expected: "a string" })
+const Text = Schema.String.annotate({ message: "a string" })
 /** What people write where a string belongs, and mean as one. */
-const TextLike = Schema.Union([Schema.String, Schema.Finite, Schema.Boolean]).annotate({ expected: "a string" })
-const Texts = Schema.Array(TextLike).annotate({ expected: "an array of strings" })
-const Names = Schema.Array(Text).annotate({ expected: "an array of strings" })
-const TextsByName = Schema.Record(Schema.String, TextLike).annotate({ expected: "an object of strings" })
+const TextLike = Schema.Union([Schema.String, Schema.Finite, Schema.Boolean]).annotate({ message: "a string" })
+const Texts = Schema.Array(TextLike).annotate({ message: "an array of strings" })
+const Names = Schema.Array(Text).annotate({ message: "an array of strings" })
+const TextsByName = Schema.Record(Schema.String, TextLike).annotate({ message: "an object of strings" })
 const Filled = valueOption((u): u is string => typeof u === "string" && u.trim() !== "", "a string that is not empty")
-const Flag = Schema.Boolean.annotate({ expected: "true or false" })
+const Flag = Schema.Boolean.annotate({ message: "true or false" })
 const positive = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u) && u > 0
 const Seconds = valueOption(positive, "a number of seconds, more than 0")
 const Milliseconds = valueOption(positive, "a number of milliseconds, more than 0")
@@ -37,44 +37,48 @@ const Type = valueOption(
 /** A variable to pass on, as Codex has it. */
 const EnvVar = Schema.Union([
   Schema.String,
-  Schema.Struct({ name: Schema.String, source: Schema.optional(Schema.String) })
-]).annotate({ expected: "the name of an environment variable" })
+  Schema.Struct({ name: Schema.String, source: Schema.optionalKey(Schema.String) })
+]).annotate({ message: "the name of an environment variable" })
 
 const fields = {
-  type: Schema.optional(Type),
-  transport: Schema.optional(Type),
-  transportType: Schema.optional(Type),
-  command: Schema.optional(Filled),
-  args: Schema.optional(Texts),
-  env: Schema.optional(
-    Schema.Record(Schema.String, Schema.NullOr(TextLike)).annotate({ expected: "an object of strings" })
+  type: Schema.optionalKey(Type),
+  transport: Schema.optionalKey(Type),
+  transportType: Schema.optionalKey(Type),
+  command: Schema.optionalKey(Filled),
+  args: Schema.optionalKey(Texts),
+  env: Schema.optionalKey(
+    Schema.Record(Schema.String, Schema.NullOr(TextLike).annotate({ message: "a string" })).annotate({
+      message: "an object of strings"
+    })
   ),
-  cwd: Schema.optional(Filled),
-  url: Schema.optional(Filled),
-  serverUrl: Schema.optional(Filled),
-  httpUrl: Schema.optional(Filled),
-  headers: Schema.optional(TextsByName),
-  disabled: Schema.optional(Flag),
-  enabled: Schema.optional(Flag),
-  required: Schema.optional(Flag),
-  timeout: Schema.optional(SpanOption),
-  startupTimeout: Schema.optional(SpanOption),
-  requestTimeout: Schema.optional(SpanOption),
-  toolTimeout: Schema.optional(SpanOption),
-  startup_timeout_sec: Schema.optional(Seconds),
-  startup_timeout_ms: Schema.optional(Milliseconds),
-  tool_timeout_sec: Schema.optional(Seconds),
-  env_vars: Schema.optional(Schema.Array(EnvVar).annotate({ expected: "an array of names of environment variables" })),
-  bearer_token_env_var: Schema.optional(Filled),
-  http_headers: Schema.optional(TextsByName),
-  env_http_headers: Schema.optional(
-    Schema.Record(Schema.String, Filled).annotate({ expected: "an object of names of environment variables" })
+  cwd: Schema.optionalKey(Filled),
+  url: Schema.optionalKey(Filled),
+  serverUrl: Schema.optionalKey(Filled),
+  httpUrl: Schema.optionalKey(Filled),
+  headers: Schema.optionalKey(TextsByName),
+  disabled: Schema.optionalKey(Flag),
+  enabled: Schema.optionalKey(Flag),
+  required: Schema.optionalKey(Flag),
+  timeout: Schema.optionalKey(SpanOption),
+  startupTimeout: Schema.optionalKey(SpanOption),
+  requestTimeout: Schema.optionalKey(SpanOption),
+  toolTimeout: Schema.optionalKey(SpanOption),
+  startup_timeout_sec: Schema.optionalKey(Seconds),
+  startup_timeout_ms: Schema.optionalKey(Milliseconds),
+  tool_timeout_sec: Schema.optionalKey(Seconds),
+  env_vars: Schema.optionalKey(
+    Schema.Array(EnvVar).annotate({ message: "an array of names of environment variables" })
   ),
-  enabled_tools: Schema.optional(Names),
-  disabled_tools: Schema.optional(Names),
-  includeTools: Schema.optional(Names),
-  excludeTools: Schema.optional(Names),
-  disabledTools: Schema.optional(Names)
+  bearer_token_env_var: Schema.optionalKey(Filled),
+  http_headers: Schema.optionalKey(TextsByName),
+  env_http_headers: Schema.optionalKey(
+    Schema.Record(Schema.String, Filled).annotate({ message: "an object of names of environment variables" })
+  ),
+  enabled_tools: Schema.optionalKey(Names),
+  disabled_tools: Schema.optionalKey(Names),
+  includeTools: Schema.optionalKey(Names),
+  excludeTools: Schema.optionalKey(Names),
+  disabledTools: Schema.optionalKey(Names)
 }
 
 export const Entry = Schema.Struct(fields)

@@ -340,7 +340,7 @@ export const places: (options?: DiscoverOptions) => Effect.Effect<ReadonlyArray<
  * url = "https://docs.example.com/mcp"
  * bearer_token_env_var = "DOCS_TOKEN"
  * `
- * const config = await Effect.runPromise(McpConfig.parse(text, { env: { DOCS_TOKEN: "…" } }))
+ * const config = await Effect.runPromise(McpConfig.parse(text, { env: { DOCS_TOKEN: "a-token" } }))
  * config.servers.map((server) => McpConfig.transport(server).label) // => ["docs.example.com"]
  * ```
  *

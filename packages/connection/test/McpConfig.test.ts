@@ -180,7 +180,8 @@ describe("the forms of clients", () => {
         url: secret("https://talk.example.com/mcp"),
         headers: {}
       })
-      assert.strictEqual(server?.disabled, true)
+      assert(server !== undefined)
+      assert.strictEqual(server.disabled, true)
       assert.deepStrictEqual(server.disabledTools, ["shout"])
     })
   )
@@ -211,7 +212,8 @@ describe("the forms of clients", () => {
         cwd: "/home/ada/tools"
       })
       assert.deepStrictEqual(open(python?.requestTimeout), 30_000)
-      assert.deepStrictEqual(python?.enabledTools, ["read"])
+      assert(python !== undefined)
+      assert.deepStrictEqual(python.enabledTools, ["read"])
       assert.deepStrictEqual(python.disabledTools, ["write"])
       assert.deepStrictEqual(open(python.rest), secret({ trust: false } as never))
       assert.deepStrictEqual(open(remote?.transport), {
@@ -586,7 +588,8 @@ describe("a server that is wrong", () => {
         ["good"]
       )
       const [bad, unset] = config.broken
-      assert.strictEqual(bad?.name, "bad")
+      assert(bad !== undefined)
+      assert.strictEqual(bad.name, "bad")
       assert.deepStrictEqual(bad.error.issues, [
         {
           path: "mcpServers.bad.command",
@@ -598,7 +601,8 @@ describe("a server that is wrong", () => {
         { path: "mcpServers.bad.args[1]", line: 6, column: 21, expected: "a string", actual: "an array" },
         { path: "mcpServers.bad.disabled", line: 7, column: 19, expected: "true or false", actual: "a string" }
       ])
-      assert.strictEqual(unset?.name, "unset")
+      assert(unset !== undefined)
+      assert.strictEqual(unset.name, "unset")
       assert.strictEqual(
         unset.error.message,
         "mcp.json: mcpServers.unset.headers.Authorization (line 11, column 37): expected the environment variable NO_SUCH_TOKEN, got nothing: it is not set (a default is written ${NO_SUCH_TOKEN:-default})"
@@ -962,14 +966,14 @@ describe("secrets", () => {
           for (const needle of needles) assert.notInclude(output, needle)
         }
       }),
-    { fastCheck: { numRuns: 200 } }
+    { arbitrary: { runs: 100 } }
   )
 
   it.effect("the host of a URL is told where none of the URL comes from the environment", () =>
     Effect.gen(function* () {
       const url = (text: string) =>
         Effect.map(one({ url: text }), ({ server }) =>
-          server.transport._tag === "stdio" ? "" : String(server.transport.url)
+          server.transport._tag === "stdio" ? "" : inspect(server.transport.url)
         )
       assert.strictEqual(yield* url("https://mcp.example.com/s/hush?key=hush"), "<redacted:mcp.example.com>")
       assert.strictEqual(yield* url("https://${GITHUB_TOKEN}.example.com"), "<redacted>")

@@ -966,7 +966,7 @@ describe("secrets", () => {
           for (const needle of needles) assert.notInclude(output, needle)
         }
       }),
-    { arbitrary: { runs: 100 } }
+    { arbitrary: { runs: 100, seed: 7 } }
   )
 
   it.effect("the host of a URL is told where none of the URL comes from the environment", () =>
@@ -1170,6 +1170,21 @@ describe("files", () => {
           )
         })
     )
+  )
+
+  it.effect("in the home, a file is the user's and not a project's, and is found once", () =>
+    Effect.gen(function* () {
+      const places = yield* McpConfig.places({ cwd: "/home/ada", home: "/home/ada", env: {}, platform: "linux" })
+      assert.deepStrictEqual(
+        places
+          .filter(({ client }) => client === "Cursor" || client === "Codex")
+          .map(({ path, scope }) => [scope, path]),
+        [
+          ["user", "/home/ada/.cursor/mcp.json"],
+          ["user", "/home/ada/.codex/config.toml"]
+        ]
+      )
+    }).pipe(Effect.provide(Path.layer))
   )
 
   const desktop = (platform: McpConfig.Platform, env: Readonly<Record<string, string>>) =>

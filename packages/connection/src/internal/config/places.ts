@@ -23,13 +23,15 @@ export const places = (path: Path.Path, { cwd, home, platform, variable }: Optio
     root === undefined ? [] : [{ client, scope: "user", path: path.join(root, ...parts) }]
   const inHome = (...parts: ReadonlyArray<string>) => (home === undefined ? undefined : path.join(home, ...parts))
   const settings = settingsFolders(platform, inHome, variable)
-  return [
+  const ofProject = [
     project("Claude Code", ".mcp.json"),
     project("any", "mcp.json"),
     project("Cursor", ".cursor", "mcp.json"),
     project("VS Code", ".vscode", "mcp.json"),
     project("Codex", ".codex", "config.toml"),
-    project("Gemini CLI", ".gemini", "settings.json"),
+    project("Gemini CLI", ".gemini", "settings.json")
+  ]
+  const ofUser = [
     ...user("Claude Code", variable("CLAUDE_CONFIG_DIR") ?? home, ".claude.json"),
     ...settings.flatMap((folder) => user("Claude Desktop", folder, "Claude", "claude_desktop_config.json")),
     ...user("Cursor", home, ".cursor", "mcp.json"),
@@ -41,6 +43,8 @@ export const places = (path: Path.Path, { cwd, home, platform, variable }: Optio
     ...user("Copilot CLI", variable("COPILOT_HOME") ?? inHome(".copilot"), "mcp-config.json"),
     ...user("Cline", home, ".cline", "data", "settings", "cline_mcp_settings.json")
   ]
+  // In the home itself, what a project would have is the user's own.
+  return [...ofProject.filter((place) => !ofUser.some((other) => other.path === place.path)), ...ofUser]
 }
 
 /** Where programs with windows keep their settings; without a platform, wherever any would. */

@@ -15,12 +15,14 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { CommandFailed } from "../CommandFailed.ts"
 import { durationFlag, quietly, transportTo } from "../commands/Session.ts"
+import * as Servers from "../commands/Servers.ts"
 import * as Target from "../commands/Target.ts"
 import * as Board from "./board.ts"
 import { frame } from "./frame.ts"
 
 const flags = {
-  server: Target.operands,
+  server: Target.optionalOperands,
+  ...Servers.flags,
   ping: durationFlag("ping", "How often each server is asked for a sign of life", "2 seconds"),
   for: durationFlag("for", "How long to watch", "365 days"),
   json: Flag.Boolean("json").pipe(
@@ -32,10 +34,21 @@ const flags = {
 export const watch = Command.make(
   "watch",
   flags,
-  Effect.fnUntraced(function* ({ for: duration, json, ping, server }) {
-    const target = yield* Target.parse(server)
+  Effect.fnUntraced(function* ({ config, for: duration, json, ping, project, server }) {
+    const asked = { config, project }
+    const targets: ReadonlyArray<Target.Target> =
+      server.length > 0
+        ? [yield* Target.parse(server, asked)]
+        : (yield* Servers.read(asked)).servers.map((server) => ({ _tag: "Configured", server }) as const)
+    if (targets.length === 0)
+      return yield* new CommandFailed({
+        description: "no servers are configured: name a file with --config, or a server; mcp-tether doctor tells more"
+      })
     yield* Effect.gen(function* () {
-      const fleet = yield* McpFleet.make({ [nameFor(target)]: { transport: yield* transportTo(target) } }).pipe(
+      const servers = yield* Effect.forEach(targets, (target) =>
+        Effect.map(transportTo(target), (transport) => [nameFor(target), { transport }] as const)
+      )
+      const fleet = yield* McpFleet.make(Object.fromEntries(servers)).pipe(
         Effect.mapError((error) => new CommandFailed({ description: error.message }))
       )
       yield* Effect.timeoutOption(json ? printed(fleet) : drawn(fleet, ping), duration)
@@ -46,6 +59,7 @@ export const watch = Command.make(
     "Watch servers live: state, generation, outages and latency; keys reconnect and refresh them"
   ),
   Command.withExamples([
+    { command: "mcp-tether watch", description: "All servers of your clients (Claude, Cursor, VS Code, Codex, …)" },
     {
       command: "mcp-tether watch -- npx -y @modelcontextprotocol/server-everything",
       description: "A server that is a command"
@@ -57,6 +71,7 @@ export const watch = Command.make(
 /** The name of a server in a fleet, out of whatever it is called: of a command its last part. */
 const nameFor = (target: Target.Target): string => {
   const name = Target.nameOf(target)
+  if (target._tag === "Configured") return name
   const short = target._tag === "Url" ? name.replace(/^https?:\/\//, "") : (name.split(/[\\/]/).at(-1) ?? name)
   return short.replaceAll(/[^A-Za-z0-9_.-]+/g, "-").slice(0, 48)
 }

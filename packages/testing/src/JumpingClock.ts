@@ -3,7 +3,7 @@
  *
  * It is built on the `Clock` it finds, `TestClock` and `VirtualClock` included, and everything else stays that clock's: `TestClock.adjust`
  * and `VirtualClock.runFor` go on working under it. Its layer has to be built on the other one's, with `Layer.provideMerge`; beside it,
- * with `Layer.merge`, it jumps a clock that nobody reads.
+ * with `Layer.merge`, it is built on the real clock, and jumps that one.
  *
  * @example
  * ```ts

@@ -86,7 +86,8 @@ export interface Entry {
 export { RulesBroken, Violation } from "./internal/probe/violation.ts"
 
 /**
- * What is promised, where the rules depend on options of the connection.
+ * What is promised, where the rules depend on options of the connection. The defaults are those of {@link make}; with {@link attach},
+ * what is not given is not checked.
  *
  * @category options
  * @since 0.1.0

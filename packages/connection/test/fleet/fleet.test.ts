@@ -1,7 +1,8 @@
 /** Many connections together: none delays or fails another, and they are changed while they run. */
 import { assert, describe, it } from "@effect/vitest"
-import { Faults, SimulatedServer } from "@mcp-tether/testing"
+import { Faults, JumpingClock, SimulatedServer } from "@mcp-tether/testing"
 import { failure } from "@mcp-tether/testing/SimulatedServer"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -278,6 +279,41 @@ describe("the budget of a fleet", () => {
       yield* advance("30 seconds")
       for (const server of all) assert.lengthOf(server.attempts, 1)
       assert.deepStrictEqual([...new Set(Object.values(yield* tagsOf(fleet)))], ["Ready"])
+    })
+  )
+
+  it.effect("spends nothing of the budget on attempts that are given up while they wait for their turn", () =>
+    Effect.gen(function* () {
+      const all = servers(21)
+      const [first, ...others] = all
+      assert(first !== undefined)
+      const fleet = yield* fleetOf(all, { budget: { burst: 1, perSecond: 1 } })
+      yield* settle
+      assert.lengthOf(first.attempts, 1)
+      const [late] = servers(1)
+      assert(late !== undefined)
+      yield* fleet.reload({ late: to(late) })
+      yield* advance("1 second")
+      assert.lengthOf(late.attempts, 1)
+      for (const { attempts } of others) assert.lengthOf(attempts, 0)
+    })
+  )
+
+  it.effect("waits no longer for the budget when the clock is set back", () =>
+    Effect.gen(function* () {
+      const jumping = yield* JumpingClock.make
+      const all = servers(3)
+      yield* Effect.gen(function* () {
+        const fleet = yield* McpFleet.make({}, { budget: { burst: 1, perSecond: 1 } })
+        const [first, ...others] = all.map((server, i) => [`s${i}`, to(server)] as const)
+        assert(first !== undefined)
+        yield* fleet.reload(Object.fromEntries([first]))
+        yield* settle
+        yield* jumping.jump("1 hour", "back")
+        yield* fleet.reload(Object.fromEntries([first, ...others]))
+        yield* advance("3 seconds")
+      }).pipe(Effect.provideService(Clock.Clock, jumping.clock))
+      for (const { sessions } of all) assert.lengthOf(sessions, 1)
     })
   )
 })

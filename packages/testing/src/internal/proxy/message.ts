@@ -31,3 +31,7 @@ export const requestIn = (value: unknown): Requested | undefined => {
 
 const at = (value: unknown, key: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
+
+/** Whether it is the answer to the request with this id. */
+export const isReplyTo = (value: unknown, id: string | number): boolean =>
+  at(value, "id") === id && at(value, "method") === undefined

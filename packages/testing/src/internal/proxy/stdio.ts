@@ -157,6 +157,9 @@ class Control implements Director.Actor {
     this.all({ _tag: "Sever" })
   }
 
+  /** Only what is on its way waits (`delay`). */
+  partition(): void {}
+
   noise(lines: number): void {
     this.all({ _tag: "Noise", lines })
   }

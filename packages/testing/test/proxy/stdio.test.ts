@@ -102,7 +102,8 @@ describe("a process in between", () => {
         )
         assert.deepStrictEqual(failures, ["ProcessExited", "ProcessExited", "StartupTimeout"])
       }),
-    { startupTimeout: "1 second" }
+    // A process takes a second to start where many do.
+    { startupTimeout: "3 seconds" }
   )
 
   stdio("a server that is frozen does it later", [onPay({ tool: "pay" }, Faults.freeze("700 millis"))], (rig) =>

@@ -174,8 +174,7 @@ export class Exchanges {
         status,
         headers: rest,
         takesStream: request.headers.accept?.includes("text/event-stream") === true,
-        crash: (when) =>
-          when === "afterEffect" ? this.crash(undefined) : link.flushed(() => this.crash(link))
+        crash: (when) => (when === "afterEffect" ? this.crash(undefined) : link.flushed(() => this.crash(link)))
       })
       pipeline(Readable.from(body), response, onEnd)
     }

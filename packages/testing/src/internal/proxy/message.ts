@@ -32,6 +32,8 @@ export const requestIn = (value: unknown): Requested | undefined => {
 const at = (value: unknown, key: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
 
-/** Whether it is the answer to the request with this id. */
-export const isReplyTo = (value: unknown, id: string | number): boolean =>
-  at(value, "id") === id && at(value, "method") === undefined
+/** What a message is the answer to. */
+export const replyIdIn = (value: unknown): string | number | undefined => {
+  const id = at(value, "id")
+  return at(value, "method") === undefined && (typeof id === "string" || typeof id === "number") ? id : undefined
+}

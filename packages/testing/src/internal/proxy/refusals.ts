@@ -45,7 +45,8 @@ export class Refusals {
 
   of({ headers }: IncomingMessage): Refusal | undefined {
     const status = this.refused.get(headers.authorization)
-    if (status !== undefined) return { status, headers: { "www-authenticate": challenges[status] ?? "Bearer" }, body: "" }
+    if (status !== undefined)
+      return { status, headers: { "www-authenticate": challenges[status] ?? "Bearer" }, body: "" }
     const session = headers[sessionHeader]
     const forgotten = typeof session === "string" ? this.forgotten.get(session) : undefined
     return forgotten === undefined ? undefined : unknownSession(forgotten)

@@ -1,7 +1,7 @@
 /** The body of an answer whose reply is struck. What comes before the reply in its stream, like progress or a question, gets through. */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http"
 import type { Strikes } from "./director.ts"
-import { isReplyTo, parse } from "./message.ts"
+import { parse, replyIdIn } from "./message.ts"
 
 export interface Struck {
   readonly id: string | number
@@ -26,7 +26,7 @@ export async function* bodyOf(struck: Struck): AsyncGenerator<Buffer, void> {
   /** Events without a message, like the one that a server begins with so that its stream can be resumed. */
   const silent: Array<Buffer> = []
   for await (const piece of isStream ? eventsOf(answer) : whole(answer)) {
-    if (isStream && !isReplyTo(messageIn(piece), id)) {
+    if (isStream && replyIdIn(messageIn(piece)) !== id) {
       silent.push(piece)
       if (messageIn(piece) === undefined) continue
       begin()
@@ -34,7 +34,11 @@ export async function* bodyOf(struck: Struck): AsyncGenerator<Buffer, void> {
       continue
     }
     if (strikes.crash === "afterEffect") return struck.crash("afterEffect")
-    if (strikes.drop === "reply") return await new Promise((resolve) => response.once("close", () => resolve()))
+    if (strikes.drop === "reply") {
+      // Nothing comes any more, until the client gives up.
+      await new Promise<void>((resolve) => response.once("close", () => resolve()))
+      return
+    }
     if (strikes.corrupt) return yield* garbage(response)
     yield* twice(struck, piece, silent, begin)
     if (strikes.crash === "afterReplying") {

@@ -1,5 +1,6 @@
 /** What a process between a client and its server must not spoil, and must not leave behind. */
 import { assert, it } from "@effect/vitest"
+import type { McpTransport } from "@mcp-tether/connection"
 import { type Fault, Faults, FaultProxy } from "@mcp-tether/testing"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -58,8 +59,26 @@ const ask = ({ connection }: Rig<Fault.StdioFault>, name: string) =>
 const second = ({ events }: Rig<Fault.StdioFault>): Effect.Effect<void> =>
   until("the second session", () => events.some((event) => event._tag === "SessionReady" && event.generation === 2))
 
-const pidOf = ({ connection }: Rig<Fault.StdioFault>): Effect.Effect<number> =>
-  Effect.map(Effect.orDie(connection.awaitReady), ({ server }) => server.pid ?? 0)
+const addressVariable = "MCP_TETHER_FAULT_PROXY"
+
+const plain = (value: string | Redacted.Redacted<string>): string =>
+  typeof value === "string" ? value : Redacted.value(value)
+
+/** Runs the process in between as something that is no transport may. */
+const spawnPlain = (
+  { args = [], command, env = {} }: McpTransport.StdioOptions,
+  more: Readonly<Record<string, string>>,
+  detached: boolean
+) =>
+  spawn(command, args.map(plain), {
+    detached,
+    stdio: ["pipe", "pipe", "pipe"],
+    env: {
+      ...process.env,
+      ...Object.fromEntries(Object.entries(env).map(([key, value]) => [key, plain(value)])),
+      ...more
+    }
+  })
 
 stdio("every character arrives, line separators among them, and 4 MiB of them", [], (rig) =>
   Effect.gen(function* () {
@@ -84,13 +103,17 @@ stdio(
     })
 )
 
-scenario("a server's last words arrive, and its exit code after them", [], [], (rig) =>
-  Effect.gen(function* () {
-    assert.strictEqual(yield* ask(rig, "bye"), "bye 1")
-    yield* until("the loss", () => rig.events.some(({ _tag }) => _tag === "SessionLost"))
-    const [loss] = rig.events.flatMap((event) => (event._tag === "SessionLost" ? [event.error.reason] : []))
-    assert.deepInclude(loss, { _tag: "ProcessExited", exitCode: 7 })
-  })
+scenario(
+  "a server's last words arrive, however slowly, and its exit code after them",
+  [],
+  [Faults.on({ tool: "bye" }, Faults.slowLink({ latency: "600 millis", for: "1 minute" }))],
+  (rig) =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* ask(rig, "bye"), "bye 1")
+      yield* until("the loss", () => rig.events.some(({ _tag }) => _tag === "SessionLost"))
+      const [loss] = rig.events.flatMap((event) => (event._tag === "SessionLost" ? [event.error.reason] : []))
+      assert.deepInclude(loss, { _tag: "ProcessExited", exitCode: 7 })
+    })
 )
 
 scenario("a crash ends the server and all that it has started, also while it is frozen", ["stubborn"], [], (rig) =>
@@ -106,16 +129,20 @@ scenario("a crash ends the server and all that it has started, also while it is 
   })
 )
 
-scenario("whoever kills the process in between alone has killed the server too", ["stubborn"], [], (rig) =>
-  Effect.gen(function* () {
-    const pid = yield* pidOf(rig)
-    yield* until("three processes", () => rig.alive().length === 3)
-    const first = rig.alive()
-    process.kill(pid, "SIGKILL")
-    yield* until("their end", () => rig.alive().every((pid) => !first.includes(pid)))
-    yield* second(rig)
-    assert.strictEqual(yield* ask(rig, "count"), "count 1")
-  })
+it.live("whoever kills the process in between alone has killed the server too, and all that it has started", () =>
+  inDir(
+    Effect.fnUntraced(function* (dir) {
+      const mark = basename(dir)
+      const proxy = yield* FaultProxy.stdio({ command: process.execPath, args: [odd, "stubborn"] })
+      const child = yield* Effect.acquireRelease(
+        Effect.sync(() => spawnPlain(proxy.options, { [marker]: mark }, true)),
+        (child) => Effect.sync(() => child.kill("SIGKILL"))
+      )
+      yield* until("three processes", () => processes(mark).length === 3)
+      child.kill("SIGKILL")
+      yield* until("the end of all processes", () => processes(mark).length === 0)
+    })
+  )
 )
 
 scenario("a stubborn server that is frozen is left behind by nobody", ["stubborn"], [], (rig) =>
@@ -153,16 +180,9 @@ it.live("the address of the director is not the server's to know, and strangers 
         args: ["-e", "console.error(Object.keys(process.env).join()); process.exit(3)"],
         env: { [marker]: basename(dir), KEPT: "1" }
       })
-      const { args = [], command, env } = proxy.options
       const run = (address: string | undefined) =>
         Effect.callback<{ readonly code: number | null; readonly said: string }>((resume) => {
-          const plain = Object.fromEntries(
-            Object.entries(env ?? {}).map(([key, value]) => [
-              key,
-              typeof value === "string" ? value : (address ?? Redacted.value(value))
-            ])
-          )
-          const child = spawn(command, args.map(String), { env: { ...process.env, ...plain } })
+          const child = spawnPlain(proxy.options, address === undefined ? {} : { [addressVariable]: address }, false)
           let said = ""
           child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString("utf8")))
           child.on("close", (code) => resume(Effect.succeed({ code, said })))
@@ -170,8 +190,8 @@ it.live("the address of the director is not the server's to know, and strangers 
       const told = yield* run(undefined)
       assert.strictEqual(told.code, 3)
       assert.include(told.said, "KEPT")
-      assert.notInclude(told.said, "MCP_TETHER_FAULT_PROXY")
-      const [port] = Redacted.value(env?.["MCP_TETHER_FAULT_PROXY"] as Redacted.Redacted).split(" ")
+      assert.notInclude(told.said, addressVariable)
+      const [port] = plain(proxy.options.env?.[addressVariable] ?? "").split(" ")
       assert.deepStrictEqual(yield* run(`${port} guess`), { code: 1, said: "" })
     })
   )

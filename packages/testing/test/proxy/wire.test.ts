@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { readFileSync } from "node:fs"
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from "node:http"
 import { type AddressInfo, connect, type Socket } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -150,6 +151,19 @@ const proxied = (
     return { server, proxy: yield* FaultProxy.http({ target: server.url, faults }) }
   })
 
+/** How many connections wait at a port for somebody who accepts them. */
+const queueOf = (url: string): number => {
+  const port = Number(new URL(url).port).toString(16).toUpperCase().padStart(4, "0")
+  return Math.max(
+    0,
+    ...readFileSync("/proc/self/net/tcp", "utf8")
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, local = "", , state]) => local.endsWith(`:${port}`) && state === "0A")
+      .map(([, , , , queues = ""]) => Number.parseInt(queues.split(":")[1] ?? "", 16))
+  )
+}
+
 const attempt = (url: string): Effect.Effect<"in" | "ECONNREFUSED" | "waiting"> =>
   Effect.callback((resume) => {
     const socket = connect(Number(new URL(url).port), "127.0.0.1")
@@ -204,9 +218,9 @@ scenario(
   Effect.gen(function* () {
     const { proxy, server } = yield* proxied(undefined)
     yield* proxy.inject(Faults.partition("3 seconds"))
-    const waiting = Effect.andThen(attempt(proxy.url), (how) => (how === "waiting" ? Effect.void : Effect.fail(how)))
     // It takes a moment to get a thread that does nothing.
-    yield* Effect.retry(waiting, { while: (how) => how === "in", schedule: Schedule.spaced("20 millis"), times: 100 })
+    yield* until("a queue that is full", () => queueOf(proxy.url) >= 2)
+    assert.strictEqual(yield* attempt(proxy.url), "waiting")
     assert.strictEqual(bodyOf(yield* ask(proxy.url, "late")), did("late"))
     assert.deepStrictEqual(server.came, ["late"])
   })

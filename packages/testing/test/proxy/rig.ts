@@ -16,7 +16,7 @@ import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { overHttp } from "../fixtures/ledger.ts"
 
-const marker = "MCP_TETHER_TEST"
+export const marker = "MCP_TETHER_TEST"
 const fixture = fileURLToPath(new URL("../fixtures/ledgerServer.ts", import.meta.url))
 
 export type Services = ChildProcessSpawner.ChildProcessSpawner | Scope.Scope
@@ -34,7 +34,7 @@ const fast = Schedule.concat(Schedule.recurs(1), Schedule.spaced("20 millis"))
 
 type Options = Partial<McpConnection.Options<ChildProcessSpawner.ChildProcessSpawner>>
 
-const rig = Effect.fnUntraced(function* <F>(
+export const rig = Effect.fnUntraced(function* <F>(
   dir: string,
   proxy: FaultProxy.FaultProxy<F>,
   transport: McpTransport.McpTransport<ChildProcessSpawner.ChildProcessSpawner>,
@@ -62,7 +62,7 @@ const rig = Effect.fnUntraced(function* <F>(
 
 export type Body<F> = (rig: Rig<F>) => Effect.Effect<void, RequestError.RequestError, Services>
 
-const inDir = <E>(use: (dir: string) => Effect.Effect<void, E, Services>) =>
+export const inDir = <E>(use: (dir: string) => Effect.Effect<void, E, Services>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "mcp-tether-proxy-"))),
     (dir) =>
@@ -197,7 +197,7 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
 export const assertAtLeast = (millis: number, least: number): void => assert.isAtLeast(millis, least - 5)
 
 /** The processes that carry the mark of a test. */
-const processes = (mark: string): ReadonlyArray<string> =>
+export const processes = (mark: string): ReadonlyArray<string> =>
   readdirSync("/proc").filter((pid) => {
     if (!/^\d+$/.test(pid)) return false
     try {

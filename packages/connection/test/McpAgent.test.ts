@@ -12,11 +12,13 @@ import * as Layer from "effect/Layer"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as AiClient from "effect/ai/McpClient"
+import * as LanguageModel from "effect/ai/LanguageModel"
 import { fileURLToPath } from "node:url"
 import * as Words from "../src/internal/agent/words.ts"
 import * as ConnectionError from "../src/ConnectionError.ts"
 import * as McpAgent from "../src/McpAgent.ts"
 import * as McpConnection from "../src/McpConnection.ts"
+import * as McpFleet from "../src/McpFleet.ts"
 import * as McpTransport from "../src/McpTransport.ts"
 import * as RequestError from "../src/RequestError.ts"
 import { connect, everySecond } from "./support/connect.ts"
@@ -347,6 +349,43 @@ describe("an agent's source", () => {
   )
 })
 
+describe("a fleet that is given other servers", () => {
+  it.effect("has other tools in the next turn; a call of a tool that went is an AiError of its turn", () =>
+    Effect.gen(function* () {
+      const [files, mail] = [yield* bank(), yield* bank()]
+      const fleet = yield* McpFleet.make({ files: { transport: files.transport }, mail: { transport: mail.transport } })
+      const agent = McpAgent.make(fleet)
+      const before = yield* agent.toolkit
+      assert.hasAllKeys(before.tools, ["files__pay", "files__find", "mail__pay", "mail__find"])
+      yield* fleet.reload({ mail: { transport: mail.transport } })
+      const after = yield* agent.toolkit
+      assert.hasAllKeys(after.tools, ["mail__pay", "mail__find"])
+      // The toolkit of a turn that runs still has it, and its call is answered.
+      const results = yield* Effect.flatMap(before.handle("files__pay", {}), Stream.runCollect)
+      assert.deepStrictEqual(
+        results.map(({ isFailure }) => isFailure),
+        [true]
+      )
+      assert.include(JSON.stringify(results[0]?.result), "pay did not run")
+      const error = yield* Effect.flip(
+        LanguageModel.generateText({ prompt: "go", toolkit: after }).pipe(
+          Effect.provideServiceEffect(
+            LanguageModel.LanguageModel,
+            LanguageModel.make({
+              generateText: () =>
+                Effect.succeed([
+                  { type: "tool-call", id: "1", name: "files__pay", params: {}, providerExecuted: false }
+                ]),
+              streamText: () => Stream.empty
+            })
+          )
+        )
+      )
+      assert.strictEqual(error._tag, "AiError")
+    }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+  )
+})
+
 describe("the toolkit of real servers", () => {
   it.live(
     "survives three kills under its calls, and says each time what is known",
@@ -381,7 +420,7 @@ describe("the toolkit of real servers", () => {
           process.kill(-pid, "SIGKILL")
           const [failed, words] = (yield* Fiber.join(hanging)) ?? []
           assert.isTrue(failed)
-          assert.include(String(words), "The tool may have run; its outcome is unknown.")
+          assert.include(JSON.stringify(words), "The tool may have run; its outcome is unknown.")
           assert.deepStrictEqual(yield* run("everything__echo", { message }), [false, `Echo: ${message}`])
         }
         assert.strictEqual((yield* connection.awaitReady).generation, 4)

@@ -66,13 +66,16 @@ describe("a server that has no tools yet", () => {
     Effect.gen(function* () {
       const slow = yield* bank({
         faults: Faults.script(
-          Faults.on({ method: "tools/list" }, Faults.slowLink({ latency: "7 seconds", for: "10 seconds" }))
+          Faults.on({ method: "tools/list" }, Faults.slowLink({ latency: "7 seconds", for: "1 minute" }))
         )
       })
       const agent = McpAgent.make({ slow: yield* connect(slow) })
       assert.deepStrictEqual(yield* turn(agent), { names: [], took: 5_000 })
       yield* advance("10 seconds")
       assert.deepStrictEqual(yield* turn(agent), { names: ["slow__pay", "slow__find"], took: 0 })
+      // The turn that gave up waiting did not take its question back.
+      assert.lengthOf(slow.generationsOf("tools/list"), 1)
+      assert.deepStrictEqual(slow.cancelled, [])
     })
   )
 })

@@ -21,7 +21,7 @@ import type { TokenStore } from "../auth/TokenStore.ts"
 import { CommandFailed } from "../CommandFailed.ts"
 import { nameOf, type Target } from "./Target.ts"
 
-/** A span that people write, like "30 seconds". */
+/** A span that people write, like "30 seconds" or `30s`. */
 export const durationFlag = (name: string, description: string, byDefault: Duration.Input & string) =>
   Flag.String(name).pipe(
     Flag.withDescription(`${description}. Default: ${byDefault}`),
@@ -29,12 +29,20 @@ export const durationFlag = (name: string, description: string, byDefault: Durat
     Flag.withDefault(byDefault as string),
     Flag.filterMap(
       (text) =>
-        Option.filter(Duration.fromInput(text as Duration.Input), (span) =>
+        Option.filter(Duration.fromInput(spelledOut(text) as Duration.Input), (span) =>
           Duration.isGreaterThan(span, Duration.zero)
         ),
-      (text) => `"${text}" is no duration: write it like "30 seconds"`
+      (text) => `"${text}" is no duration: write it like "30 seconds" or 30s`
     )
   )
+
+const units: Readonly<Record<string, string>> = { ms: "millis", s: "seconds", m: "minutes", h: "hours" }
+
+/** `30s` is "30 seconds". */
+const spelledOut = (text: string): string => {
+  const [, amount, unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? []
+  return amount === undefined ? text : `${amount} ${units[unit]}`
+}
 
 export const json = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON, for programs"), Flag.withDefault(false))
 
@@ -74,7 +82,8 @@ export const withSession = <A>(
     quietly
   )
 
-const transportTo = (target: Target) =>
+/** How a target is reached, with the stored login where it is a URL. */
+export const transportTo = (target: Target) =>
   target._tag === "Command"
     ? Effect.succeed(McpTransport.stdio({ command: target.command, args: target.args }))
     : Effect.map(StoredAuthProvider.make(target.url), (authProvider) =>
@@ -82,7 +91,7 @@ const transportTo = (target: Target) =>
       )
 
 /** stdout belongs to the answer. The library's log lines are on stderr, when they are asked for with `--log-level`. */
-const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+export const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.gen(function* () {
     const asked = yield* Effect.serviceOption(GlobalFlag.LogLevel)
     const level = Option.isSome(Option.flatten(asked)) ? yield* References.MinimumLogLevel : "None"
@@ -92,7 +101,7 @@ const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R
 const stderr = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
 
 /** One sentence, and what to do where that is known. */
-const explain = (target: Target, error: AnyError): string => {
+export const explain = (target: Target, error: AnyError): string => {
   const reason = reasonOf(error)
   const name = nameOf(target)
   if (reason?._tag === "Unauthorized" && target._tag === "Url") {

@@ -41,6 +41,16 @@ export const operands = Argument.String("server").pipe(
   Argument.variadic({ min: 1 })
 )
 
+/** For commands that bring a server of their own when none is given. */
+export const optionalOperands = Argument.String("server").pipe(
+  Argument.withDescription("A command and its arguments after --. Default: the server that comes with this command"),
+  Argument.variadic({ min: 0 })
+)
+
+/** Reads {@link optionalOperands}; `undefined`: none is given. */
+export const parseOptional = (operands: ReadonlyArray<string>): Effect.Effect<Target | undefined, CommandFailed> =>
+  operands.length === 0 ? Effect.succeed(undefined) : parse(operands)
+
 /** Reads {@link operands}. */
 export const parse = (operands: ReadonlyArray<string>): Effect.Effect<Target, CommandFailed> =>
   Effect.gen(function* () {

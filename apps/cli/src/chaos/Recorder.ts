@@ -1,5 +1,11 @@
 /** Takes down what happens in a run. */
-import { type ConnectionError, type ConnectionEvent, ConnectionState, type McpConnection, type RequestError } from "@mcp-tether/connection"
+import {
+  type ConnectionError,
+  type ConnectionEvent,
+  ConnectionState,
+  type McpConnection,
+  type RequestError
+} from "@mcp-tether/connection"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -149,7 +155,9 @@ const outcomeOf = (
   if (Exit.isSuccess(exit)) return { outcome: "answered", right: exit.value }
   const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
   if (error === undefined)
-    return Cause.hasInterrupts(exit.cause) ? { outcome: "cutOff" } : { outcome: "failed", error: "Defect", delivery: "Unknown" }
+    return Cause.hasInterrupts(exit.cause)
+      ? { outcome: "cutOff" }
+      : { outcome: "failed", error: "Defect", delivery: "Unknown" }
   return {
     outcome: error._tag === "OutcomeUnknown" ? "unknown" : "failed",
     error: error._tag,

@@ -35,9 +35,11 @@ const flags = {
     Flag.withDefault(8),
     Flag.filter(...between("concurrency", 1, 10_000))
   ),
-  killEvery: durationFlag("kill-every", "How much time between two kills, on the average", "3s"),
+  killEvery: durationFlag("kill-every", "How long it is left in peace between two kills, on the average", "3s"),
   seed: Flag.String("seed").pipe(
-    Flag.withDescription("What is killed when and how, and what is called: the same seed, the same plan. Default: a new one"),
+    Flag.withDescription(
+      "What is killed when and how, and what is called: the same seed, the same plan. Default: a new one"
+    ),
     Flag.optional
   ),
   tool: Flag.String("tool").pipe(
@@ -131,7 +133,8 @@ export const chaos = Command.make("chaos", flags, (given) =>
   Command.withExamples([
     {
       command: "mcp-tether chaos --html report.html",
-      description: "The server that comes with this command, whose ledger knows what ran, for half a minute; with a page"
+      description:
+        "The server that comes with this command, whose ledger knows what ran, for half a minute; with a page"
     },
     {
       command: "mcp-tether chaos --for 5m --transport http --seed 42 --json",
@@ -142,7 +145,8 @@ export const chaos = Command.make("chaos", flags, (given) =>
       description: "A server of yours: its read-only tools, lists and pings"
     },
     {
-      command: "mcp-tether chaos --tool echo --arg 'message=hello {n}' -- npx -y @modelcontextprotocol/server-everything",
+      command:
+        "mcp-tether chaos --tool echo --arg 'message=hello {n}' -- npx -y @modelcontextprotocol/server-everything",
       description: "One tool of it; {n} tells the calls apart, so that every answer is checked"
     }
   ])

@@ -89,7 +89,9 @@ const ledgerOf = ({ calls, foreignCharges }: Run): Ledger | null => {
   }
 }
 
-const tally = <Key extends string>(keys: ReadonlyArray<Key>): Readonly<Partial<Record<Key, number>>> & Record<string, number> => {
+const tally = <Key extends string>(
+  keys: ReadonlyArray<Key>
+): Readonly<Partial<Record<Key, number>>> & Record<string, number> => {
   const counts: Record<string, number> = {}
   for (const key of keys) counts[key] = (counts[key] ?? 0) + 1
   return counts as Partial<Record<Key, number>> & Record<string, number>

@@ -40,13 +40,11 @@ export interface Context {
 export const run = Effect.fnUntraced(function* (plan: ReadonlyArray<PlannedKill>, context: Context) {
   const { connection, forMillis, recorder } = context
   for (const kill of plan) {
-    yield* Effect.sleep(Math.max(0, kill.at - ((yield* recorder.elapsed) ?? 0)))
-    const ready = yield* Effect.timeoutOption(
-      readyAfter(connection, 0),
-      Math.max(0, forMillis - ((yield* recorder.elapsed) ?? 0))
-    )
+    const rest = forMillis - ((yield* recorder.elapsed) ?? 0)
+    const due = Effect.andThen(Effect.sleep(kill.afterMillis), readyAfter(connection, 0))
+    const ready = yield* Effect.timeoutOption(due, Math.max(0, rest))
     if (Option.isNone(ready)) return
-    const generation = ready.value.generation
+    const { generation } = ready.value
     const noted = yield* perform(kill, ready.value, context)
     if (!endsSession(kill.kind)) continue
     const healed = yield* Effect.timeoutOption(readyAfter(connection, generation), healWithin)

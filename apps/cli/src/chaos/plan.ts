@@ -4,8 +4,8 @@ import * as Random from "effect/Random"
 import type { KillKind } from "./Run.ts"
 
 export interface PlannedKill {
-  /** When it is due, in milliseconds since the start. */
-  readonly at: number
+  /** How long the server is left in peace before. */
+  readonly afterMillis: number
   readonly kind: KillKind
   /** How long the server is stopped, where the kind says that it is. */
   readonly holdMillis: number
@@ -18,7 +18,10 @@ export const drawsOf = (seed: string, purpose: string): Effect.Effect<() => numb
     (random) => () => random.nextDoubleUnsafe()
   )
 
-/** Between two kills there is the half to one and a half of `everyMillis`. A stop is not longer than that. */
+/**
+ * As many as there can be in `forMillis`. The server is left in peace for the half to one and a half of `everyMillis`, and stopped for
+ * less than that.
+ */
 export const kills = Effect.fnUntraced(function* (options: {
   readonly seed: string
   readonly forMillis: number
@@ -29,11 +32,12 @@ export const kills = Effect.fnUntraced(function* (options: {
   const plan: Array<PlannedKill> = []
   let at = 0
   for (;;) {
-    at += options.everyMillis * (0.5 + draw())
+    const afterMillis = Math.round(options.everyMillis * (0.5 + draw()))
+    at += afterMillis
     if (at >= options.forMillis) return plan
     const kind = pick(options.weights, draw())
     const holdMillis = Math.min(options.everyMillis / 2, 200 + 1300 * draw())
-    plan.push({ at: Math.round(at), kind, holdMillis: Math.round(holdMillis) })
+    plan.push({ afterMillis, kind, holdMillis: Math.round(holdMillis) })
   }
 })
 

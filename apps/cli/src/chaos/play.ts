@@ -36,10 +36,7 @@ const answerWithin = ({ timeoutMillis }: Options): number => (1 + maxReplays) * 
 /**
  * Plays the run. Who interrupts it gets what was until then, when all is closed, with `interrupted`; it fails when it cannot begin.
  */
-export const play = Effect.fnUntraced(function* <E, R>(
-  makeSubject: Effect.Effect<Subject, E, R>,
-  options: Options
-) {
+export const play = Effect.fnUntraced(function* <E, R>(makeSubject: Effect.Effect<Subject, E, R>, options: Options) {
   const recorder = yield* Recorder.make
   const known: Known = { server: undefined, answersAtEnd: null, ledger: undefined, elapsedMillis: 0 }
   const exit = yield* Effect.exit(
@@ -99,7 +96,8 @@ const under = Effect.fnUntraced(function* (
     Effect.mapError(failed),
     Effect.timeoutOrElse({
       duration: timeoutMillis,
-      orElse: () => Effect.fail(failed({ message: `it is not there after ${Duration.format(Duration.millis(timeoutMillis))}` }))
+      orElse: () =>
+        Effect.fail(failed({ message: `it is not there after ${Duration.format(Duration.millis(timeoutMillis))}` }))
     })
   )
   const workload = yield* subject.workload(connection)
@@ -157,12 +155,10 @@ const runOf = (
     server,
     options: { seed, forMillis, rate, concurrency, killEveryMillis, replay, answerWithinMillis: answerWithin(options) },
     elapsedMillis: known.elapsedMillis,
-    calls: recorder.calls.map(
-      ({ order, ...call }): Call => ({
-        ...call,
-        charged: lines === undefined || order === undefined ? null : (times.get(order) ?? 0)
-      })
-    ),
+    calls: recorder.calls.map(({ order, ...call }): Call => ({
+      ...call,
+      charged: lines === undefined || order === undefined ? null : (times.get(order) ?? 0)
+    })),
     kills: recorder.kills,
     outages: recorder.outages,
     states: recorder.states,
@@ -172,4 +168,3 @@ const runOf = (
     ...end
   }
 }
-

@@ -60,7 +60,8 @@ const listed = (): ReadonlyArray<Listed> | undefined => {
 /** After the name, which may hold anything, come the state, the parent and the group. A process may go while it is read. */
 const statOf = (pid: number): ReadonlyArray<Listed> => {
   try {
-    const [, state = "", parent, group] = /\) (\S) (\d+) (\d+) [^)]*$/.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? []
+    const [, state = "", parent, group] =
+      /\) (\S) (\d+) (\d+) [^)]*$/.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? []
     return state === "" ? [] : [{ pid, state, parent: Number(parent), group: Number(group) }]
   } catch {
     return []

@@ -21,11 +21,19 @@ export const documentOf = (run: Run): Document => {
 export const headlineOf = ({ holds, interrupted, verdict }: Document): string => {
   const broken = verdict.filter((check) => !check.holds).length
   const early = interrupted ? ", as far as it went" : ""
-  return holds ? `The verdict holds${early}` : `The verdict does not hold${early}: ${broken} of ${verdict.length} are broken`
+  return holds
+    ? `The verdict holds${early}`
+    : `The verdict does not hold${early}: ${broken} of ${verdict.length} are broken`
 }
 
 export const millis = (value: number | null): string =>
-  value === null ? "–" : value < 10 ? `${value.toFixed(1)} ms` : value < 10_000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`
+  value === null
+    ? "–"
+    : value < 10
+      ? `${value.toFixed(1)} ms`
+      : value < 10_000
+        ? `${Math.round(value)} ms`
+        : `${(value / 1000).toFixed(1)} s`
 
 const spread = ({ count, max, p50, p99 }: Spread): string =>
   count === 0 ? "–" : `p50 ${millis(p50)}, p99 ${millis(p99)}, max ${millis(max)} (${count})`

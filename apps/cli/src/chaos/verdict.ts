@@ -27,7 +27,8 @@ const answers = (run: Run): Check => {
   const late = run.calls.filter(({ tookMillis }) => tookMillis !== null && tookMillis > bound)
   const slowest = Math.max(0, ...run.calls.flatMap(({ tookMillis }) => tookMillis ?? []))
   const name = "answers"
-  if (pending > 0) return { name, holds: false, text: `${count(pending, "call")} had no answer at all: ${some(run.calls, "pending")}` }
+  if (pending > 0)
+    return { name, holds: false, text: `${count(pending, "call")} had no answer at all: ${some(run.calls, "pending")}` }
   if (late.length > 0)
     return { name, holds: false, text: `${count(late.length, "call")} had the answer later than ${seconds(bound)}` }
   if (answered === 0) return { name, holds: false, text: "the server has not answered a single call" }
@@ -82,9 +83,15 @@ const ledger = (run: Run): ReadonlyArray<Check> => {
   )
   const broken = [
     ...(twice.length === 0 ? [] : [`${count(twice.length, "charge")} ran more than once: ${numbers(twice)}`]),
-    ...(lost.length === 0 ? [] : [`${count(lost.length, "charge")} answered as paid and not in the ledger: ${numbers(lost)}`]),
-    ...(silent.length === 0 ? [] : [`${count(silent.length, "charge")} ran, and the caller was told that not: ${numbers(silent)}`]),
-    ...(run.foreignCharges === 0 ? [] : [`${count(run.foreignCharges, "charge")} in the ledger that nobody has ordered`])
+    ...(lost.length === 0
+      ? []
+      : [`${count(lost.length, "charge")} answered as paid and not in the ledger: ${numbers(lost)}`]),
+    ...(silent.length === 0
+      ? []
+      : [`${count(silent.length, "charge")} ran, and the caller was told that not: ${numbers(silent)}`]),
+    ...(run.foreignCharges === 0
+      ? []
+      : [`${count(run.foreignCharges, "charge")} in the ledger that nobody has ordered`])
   ]
   if (broken.length > 0) return [{ name: "ledger", holds: false, text: broken.join("; ") }]
   const unknown = charges.filter(({ outcome }) => outcome === "unknown")

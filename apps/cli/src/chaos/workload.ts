@@ -22,7 +22,8 @@ export interface Planned {
 type Result = Effect.Success<ReturnType<McpConnection.Shape["callTool"]>>
 type Tool = Effect.Success<ReturnType<McpConnection.Shape["listTools"]>>[number]
 
-const textOf = ({ content }: Result): string => content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n")
+const textOf = ({ content }: Result): string =>
+  content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n")
 
 /** Half of it pays, and half looks. Each works for a while, so that kills find them before, between and after their effect. */
 export const ledger: Workload = {
@@ -93,7 +94,11 @@ export const named = (name: string, pairs: Readonly<Record<string, string>>) =>
         order: undefined,
         run: (connection) =>
           Effect.map(call(number)(connection), (result) =>
-            tells ? textOf(result).split(/[^\w-]+/).includes(tokenOf(number)) : null
+            tells
+              ? textOf(result)
+                  .split(/[^\w-]+/)
+                  .includes(tokenOf(number))
+              : null
           )
       })
     }
@@ -115,7 +120,9 @@ export const readOnly = Effect.fnUntraced(function* (
   connection: McpConnection.Shape
 ): Effect.fn.Return<Workload, CommandFailed> {
   const tools = yield* Effect.orElseSucceed(connection.listTools(), () => [])
-  const candidates: ReadonlyArray<readonly [string, (connection: McpConnection.Shape) => Effect.Effect<unknown, RequestError.RequestError>]> = [
+  const candidates: ReadonlyArray<
+    readonly [string, (connection: McpConnection.Shape) => Effect.Effect<unknown, RequestError.RequestError>]
+  > = [
     ["ping", (connection) => connection.ping()],
     ["tools/list", (connection) => connection.listTools()],
     ["resources/list", (connection) => connection.listResources()],

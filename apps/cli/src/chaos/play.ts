@@ -120,6 +120,7 @@ const under = Effect.fnUntraced(function* (
       known.elapsedMillis = millis ?? 0
     })
   )
+  yield* Progress.announce(subject.label, seed)
   yield* Effect.forkScoped(Progress.show(recorder, forMillis))
   const kills = yield* Effect.forkChild(Killer.run(plan, { subject, connection, recorder, forMillis }))
   const { settled } = yield* Load.run({ ...options, connection, recorder, workload, draw })

@@ -1,6 +1,7 @@
 /** What shows while it runs, on stderr: one live line in a terminal, and elsewhere a line now and then. */
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import * as Output from "../commands/Output.ts"
 import type { Recorder } from "./Recorder.ts"
 
 export const lineOf = (recorder: Recorder, elapsedMillis: number, forMillis: number): string => {
@@ -18,6 +19,10 @@ export const lineOf = (recorder: Recorder, elapsedMillis: number, forMillis: num
 }
 
 const clear = "\r\u001b[K"
+
+/** Before anything is killed. */
+export const announce = (label: string, seed: string): Effect.Effect<void> =>
+  Effect.sync(() => void process.stderr.write(`${Output.plain(label)} serves; the kills begin, seed ${seed}\n`))
 
 export const show = (recorder: Recorder, forMillis: number): Effect.Effect<void> => {
   const live = process.stderr.isTTY

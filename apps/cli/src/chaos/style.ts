@@ -36,6 +36,7 @@ figcaption { margin-top: 0.5rem; font-size: 0.9rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 1.5rem 0.25rem 0; border-bottom: 1px solid var(--line); text-align: left; font-weight: 400; }
 thead th { color: var(--quiet); font-size: 0.9rem; }
+.outages th, .outages td, .kills th, .kills td { white-space: nowrap; }
 .figures th { color: var(--quiet); }
 .timeline { display: block; width: 100%; min-width: 46rem; height: auto; font: 13px system-ui, sans-serif; }
 .timeline text { fill: var(--ink); }

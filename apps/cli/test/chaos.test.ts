@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { spawn } from "node:child_process"
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import * as path from "node:path"
 import { pathToFileURL } from "node:url"
 import type { Browser, Page } from "playwright-core"
+import * as Processes from "../src/chaos/processes.ts"
 import { page as pageOf } from "../src/chaos/page.ts"
 import { type Document, documentOf } from "../src/chaos/summary.ts"
 import { good } from "./support/chaosRun.ts"
@@ -14,7 +16,7 @@ import * as Terminal from "./support/terminal.ts"
 
 const everything = createRequire(import.meta.url).resolve("@modelcontextprotocol/server-everything/dist/index.js")
 
-const short = ["--for", "4s", "--kill-every", "1s", "--timeout", "20s"]
+const short = ["--for", "5s", "--kill-every", "1500ms", "--timeout", "20s"]
 
 /** What must be so in every document, whatever happened. */
 const addsUp = (document: Document): void => {
@@ -194,7 +196,7 @@ describe("mcp-tether chaos", () => {
         Effect.map(terminal.run(["chaos", "--for", "1s", ...args]), ({ code, stderr, stdout }) => {
           assert.strictEqual(code, 1, args.join(" "))
           assert.match(stderr.replaceAll(/\s+/g, " "), says)
-          assert.notInclude(stdout, "verdict")
+          assert.notInclude(stdout, "The verdict")
         }),
       { concurrency: 3, discard: true }
     )
@@ -206,6 +208,22 @@ describe("mcp-tether chaos", () => {
       assert.strictEqual(code, 0)
       assert.include(stdout, "mcp-tether chaos --html report.html")
       assert.include(stdout, "--kill-every")
+    })
+  )
+})
+
+describe("what is left", () => {
+  it.live("is seen: a process of the group, and not when it is gone", () =>
+    Effect.gen(function* () {
+      const child = spawn("sleep", ["60"], { detached: true, stdio: "ignore" })
+      const group = child.pid ?? 0
+      const gone = new Promise((resolve) => child.on("exit", resolve))
+      assert.include(yield* Processes.left([group], "500 millis"), group)
+      yield* Processes.signal(group, "SIGKILL")
+      yield* Effect.promise(() => gone)
+      assert.notInclude(yield* Processes.left([group], "500 millis"), group)
+      // Nobody is there any more, and that is no error.
+      yield* Processes.signal(group, "SIGKILL")
     })
   )
 })

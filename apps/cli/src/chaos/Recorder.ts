@@ -133,7 +133,7 @@ export const make: Effect.Effect<Recorder> = Effect.gen(function* () {
       Effect.sync(() => {
         const noted: Mutable<Kill> = { ...kill, at: now(), healedAt: null }
         kills.push(noted)
-        if (kill.pid !== null) pids.add(kill.pid)
+        pids.add(kill.pid)
         return { healed: Effect.sync(() => void (noted.healedAt = now())) }
       }),
     close: Effect.sync(() => void (closed = true))

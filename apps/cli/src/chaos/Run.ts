@@ -67,15 +67,15 @@ export interface Call {
 
 /**
  * `kill`: SIGKILL. `terminate`: SIGTERM, and SIGKILL when that is ignored. `hang`: SIGSTOP, and SIGKILL after a while. `freeze`: SIGSTOP,
- * and SIGCONT after a while. `forget`: a server behind HTTP is told to forget the session.
+ * and SIGCONT after a while.
  */
-export type KillKind = "kill" | "terminate" | "hang" | "freeze" | "forget"
+export type KillKind = "kill" | "terminate" | "hang" | "freeze"
 
 export interface Kill {
   readonly at: number
   readonly kind: KillKind
   /** The process group that was hit. */
-  readonly pid: number | null
+  readonly pid: number
   /** How long it was stopped. */
   readonly heldMillis: number
   /** The session that served then. */

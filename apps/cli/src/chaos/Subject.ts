@@ -24,15 +24,13 @@ export interface Subject {
   readonly groupOf: (ready: Ready) => number | undefined
   /** What is done to it, and how often in relation. */
   readonly weights: Readonly<Partial<Record<KillKind, number>>>
-  /** Has the server forget the session. */
-  readonly forget: (ready: Ready) => Effect.Effect<void>
   /** What is called, once that is known to work. */
   readonly workload: (connection: McpConnection.Shape) => Effect.Effect<Workload.Workload, CommandFailed>
   /** The lines of the ledger, if it has one. */
   readonly ledger: Effect.Effect<ReadonlyArray<string> | undefined>
 }
 
-const stdioWeights = { kill: 5, terminate: 2, hang: 2, freeze: 2 } as const
+const weights = { kill: 5, terminate: 2, hang: 2, freeze: 2 } as const
 
 /** Somebody's server, over stdio: there is no ledger. */
 export const command = (
@@ -45,8 +43,7 @@ export const command = (
   bundled: false,
   transport,
   groupOf: ({ server }) => server.pid,
-  weights: stdioWeights,
-  forget: () => Effect.void,
+  weights,
   workload,
   ledger: Effect.succeed(undefined)
 })
@@ -75,19 +72,15 @@ export const bundled = Effect.fnUntraced(function* (
       ...shared,
       transport: McpTransport.stdio({ command: process.execPath, args }),
       groupOf: ({ server }) => server.pid,
-      weights: stdioWeights,
-      forget: () => Effect.void
+      weights
     }
   const host = yield* HttpHost.make({ args })
   return {
     ...shared,
     transport: McpTransport.streamableHttp({ url: host.url }),
     groupOf: host.pid,
-    weights: { ...stdioWeights, forget: 3 },
-    forget: ({ server: { sessionId } }) =>
-      Effect.promise(async () => {
-        if (sessionId === undefined) return
-        await fetch(host.url, { method: "DELETE", headers: { "mcp-session-id": sessionId } }).catch(() => undefined)
-      })
+    // It loses its sessions with its process. That they be ended by DELETE is no fair kill: Effect's server then answers 404, which is
+    // “not processed”, to calls whose effect it has had.
+    weights
   }
 })

@@ -22,13 +22,6 @@ const readyAfter = (connection: McpConnection.Shape, generation: number): Effect
     Effect.flatMap(Option.match({ onNone: () => Effect.never, onSome: Effect.succeed }))
   )
 
-/** Waits until this session serves no more. */
-const lost = (connection: McpConnection.Shape, generation: number): Effect.Effect<void> =>
-  connection.changes.pipe(
-    Stream.takeUntil((state) => state._tag !== "Ready" || state.generation > generation),
-    Stream.runDrain
-  )
-
 export interface Context {
   readonly subject: Subject
   readonly connection: McpConnection.Shape
@@ -56,37 +49,32 @@ export const run = Effect.fnUntraced(function* (plan: ReadonlyArray<PlannedKill>
 const perform = Effect.fnUntraced(function* (
   { holdMillis, kind }: PlannedKill,
   ready: Ready,
-  { connection, recorder, subject }: Context
+  { recorder, subject }: Context
 ) {
   const group = subject.groupOf(ready)
   // A transport without a process is none of ours to kill, and no such subject is made.
-  if (group === undefined && kind !== "forget") return yield* Effect.die(`${subject.label} has no process`)
-  const pid = group ?? 0
+  if (group === undefined) return yield* Effect.die(`${subject.label} has no process`)
   const held = kind === "hang" || kind === "freeze" ? holdMillis : 0
   const noted = yield* recorder.kill({
     kind,
-    pid: kind === "forget" ? null : pid,
+    pid: group,
     heldMillis: held,
     generation: ready.generation
   })
   switch (kind) {
     case "kill":
-      yield* Processes.signal(pid, "SIGKILL")
+      yield* Processes.signal(group, "SIGKILL")
       break
-    case "terminate": {
-      yield* Processes.signal(pid, "SIGTERM")
-      const ended = yield* Effect.timeoutOption(lost(connection, ready.generation), grace)
-      if (Option.isNone(ended)) yield* Processes.signal(pid, "SIGKILL")
+    case "terminate":
+      yield* Processes.signal(group, "SIGTERM")
+      // A server that has let go of its session may well stay, and go on with what it has begun.
+      if ((yield* Processes.left([group], grace)).length > 0) yield* Processes.signal(group, "SIGKILL")
       break
-    }
     case "hang":
     case "freeze":
-      yield* Processes.signal(pid, "SIGSTOP")
+      yield* Processes.signal(group, "SIGSTOP")
       // Whatever happens meanwhile, nobody is left stopped.
-      yield* Effect.ensuring(Effect.sleep(held), Processes.signal(pid, kind === "hang" ? "SIGKILL" : "SIGCONT"))
-      break
-    case "forget":
-      yield* subject.forget(ready)
+      yield* Effect.ensuring(Effect.sleep(held), Processes.signal(group, kind === "hang" ? "SIGKILL" : "SIGCONT"))
       break
   }
   return noted

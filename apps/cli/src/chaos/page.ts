@@ -59,7 +59,7 @@ export const page = (document: Document): string => {
       document.kills.map(({ at, healedAt, heldMillis, kind, pid }) => [
         seconds(at),
         whatOf[kind],
-        pid === null ? "–" : String(pid),
+        String(pid),
         heldMillis === 0 ? "–" : millis(heldMillis),
         kind === "freeze" ? "not needed" : healedAt === null ? "none" : `after ${millis(healedAt - at)}`
       ])
@@ -76,8 +76,7 @@ const whatOf = {
   kill: "SIGKILL",
   terminate: "SIGTERM",
   hang: "SIGSTOP, then SIGKILL",
-  freeze: "SIGSTOP, then SIGCONT",
-  forget: "the session forgotten"
+  freeze: "SIGSTOP, then SIGCONT"
 } as const
 
 const seconds = (at: number): string => `${(at / 1000).toFixed(2)} s`

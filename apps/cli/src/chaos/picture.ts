@@ -140,7 +140,7 @@ const kills = (all: ReadonlyArray<Kill>, { span, x }: Scales): string => {
     const shape = endsSession(kill.kind)
       ? `M${(at - 6).toFixed(1)} ${y}h12l-6 12z`
       : `M${(at - 4).toFixed(1)} ${y}h3v12h-3zM${(at + 1).toFixed(1)} ${y}h3v12h-3z`
-    return `<g class="kill ${kill.kind}"><title>${text(`${kill.kind} at ${(kill.at / 1000).toFixed(2)} s${kill.pid === null ? "" : `, process group ${kill.pid}`}`)}</title>${held}<path d="${shape}"/></g>`
+    return `<g class="kill ${kill.kind}"><title>${text(`${kill.kind} at ${(kill.at / 1000).toFixed(2)} s, process group ${kill.pid}`)}</title>${held}<path d="${shape}"/></g>`
   })
   return [label(killTop + 11, "kills", String(all.length)), ...marks].join("\n")
 }

@@ -56,7 +56,7 @@ export const play = Effect.fnUntraced(function* <E, R>(makeSubject: Effect.Effec
   const interrupted = Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
   if (Exit.isFailure(exit) && !interrupted) return yield* Effect.failCause(exit.cause)
   if (known.server === undefined) return yield* Effect.interrupt
-  const leftProcesses = yield* Processes.left([...recorder.pids])
+  const leftProcesses = yield* Processes.leftOfAll([...recorder.pids])
   return runOf(options, recorder, known, known.server, { interrupted, leftProcesses })
 })
 

@@ -1,5 +1,7 @@
 /** The processes of servers: signals for their groups, and what is left of them. */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import { readdirSync, readFileSync } from "node:fs"
 
 /** Signals a whole group. A group that is gone already needs none. */
@@ -12,26 +14,28 @@ export const signal = (group: number, name: NodeJS.Signals): Effect.Effect<void>
     }
   })
 
-/** Who is left of these groups, and which children this process has. What was killed a moment ago has half a second to go. */
-export const left = (groups: ReadonlyArray<number>): Effect.Effect<ReadonlyArray<number>> =>
-  Effect.gen(function* () {
-    let found: ReadonlyArray<number> = []
-    for (let look = 0; look < 10; look++) {
-      found = lookFor(groups)
-      if (found.length === 0) return found
-      yield* Effect.sleep("50 millis")
-    }
-    return found
-  })
+/** Who is left of these groups after a while; whoever goes meanwhile is waited for. */
+export const left = (groups: ReadonlyArray<number>, within: Duration.Input): Effect.Effect<ReadonlyArray<number>> =>
+  untilGone((process) => groups.includes(process.group), groups, within)
 
-const lookFor = (groups: ReadonlyArray<number>): ReadonlyArray<number> => {
-  const wanted = new Set(groups)
-  const all = listed()
-  if (all === undefined) return groups.filter(answers)
-  return all.flatMap(({ group, parent, pid, state }) =>
-    state !== "Z" && state !== "X" && (wanted.has(group) || parent === process.pid) ? [pid] : []
+/** As {@link left}, and which children this process has. What was killed a moment ago has half a second to go. */
+export const leftOfAll = (groups: ReadonlyArray<number>): Effect.Effect<ReadonlyArray<number>> =>
+  untilGone(({ group, parent }) => groups.includes(group) || parent === process.pid, groups, "500 millis")
+
+const untilGone = Effect.fnUntraced(function* (
+  which: (process: Listed) => boolean,
+  groups: ReadonlyArray<number>,
+  within: Duration.Input
+) {
+  const look = Effect.sync(
+    () => listed()?.flatMap((process) => (which(process) ? [process.pid] : [])) ?? groups.filter(answers)
   )
-}
+  yield* look.pipe(
+    Effect.repeat({ until: (found) => found.length === 0, schedule: Schedule.spaced("25 millis") }),
+    Effect.timeoutOption(within)
+  )
+  return yield* look
+})
 
 const answers = (group: number): boolean => {
   try {
@@ -48,7 +52,7 @@ interface Listed {
   readonly group: number
 }
 
-/** All processes, where there is a `/proc`. */
+/** All processes that live, where there is a `/proc`. */
 const listed = (): ReadonlyArray<Listed> | undefined => {
   try {
     return readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? statOf(Number(name)) : []))
@@ -62,7 +66,9 @@ const statOf = (pid: number): ReadonlyArray<Listed> => {
   try {
     const [, state = "", parent, group] =
       /\) (\S) (\d+) (\d+) [^)]*$/.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? []
-    return state === "" ? [] : [{ pid, state, parent: Number(parent), group: Number(group) }]
+    return state === "" || state === "Z" || state === "X"
+      ? []
+      : [{ pid, state, parent: Number(parent), group: Number(group) }]
   } catch {
     return []
   }

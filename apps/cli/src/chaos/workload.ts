@@ -132,12 +132,15 @@ export const readOnly = Effect.fnUntraced(function* (
       .slice(0, mostTools)
       .map(({ name }) => [name, (connection: McpConnection.Shape) => connection.callTool({ name })] as const)
   ]
-  const working = yield* Effect.filter(candidates, ([, run]) =>
-    run(connection).pipe(
-      Effect.as(true),
-      Effect.timeoutOrElse({ duration: quick, orElse: () => Effect.succeed(false) }),
-      Effect.orElseSucceed(() => false)
-    )
+  const working = yield* Effect.filter(
+    candidates,
+    ([, run]) =>
+      run(connection).pipe(
+        Effect.as(true),
+        Effect.timeoutOrElse({ duration: quick, orElse: () => Effect.succeed(false) }),
+        Effect.orElseSucceed(() => false)
+      ),
+    { concurrency: "unbounded" }
   )
   if (working.length === 0)
     return yield* new CommandFailed({ description: "the server answers nothing, and nothing has been killed yet" })

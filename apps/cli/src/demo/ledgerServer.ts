@@ -78,7 +78,7 @@ const options = {
   registrations: McpServer.toolkit(tools).pipe(Layer.provide(handlers), Layer.provide(NodeServices.layer))
 } as const
 
-const overHttp = HttpRouter.serve(McpServer.layerHttp({ ...options, path: "/mcp", allowSessionTermination: true }), {
+const overHttp = HttpRouter.serve(McpServer.layerHttp({ ...options, path: "/mcp" }), {
   disableListenLog: true
 }).pipe(Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: Number(process.env["PORT"]) })))
 

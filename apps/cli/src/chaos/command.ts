@@ -88,7 +88,7 @@ const subjectOf = Effect.fnUntraced(function* ({ arg, server, tool, transport, .
   }
   if (target._tag === "Url")
     return yield* refuse(
-      `chaos kills only servers that it has started itself, and ${Target.nameOf(target)} is somebody's: give the server's command after --, or none at all for the one that comes with it (--transport http has it behind HTTP)`
+      `chaos kills only servers that it has started itself, and ${Target.nameOf(target)} is none of them: give the server's command after --, or none at all for the one that comes with it (--transport http has it behind HTTP)`
     )
   if (Option.isSome(transport)) return yield* refuse("--transport is for the server that comes with this command")
   const workload = Option.isSome(tool) ? Workload.named(tool.value, arg) : Workload.readOnly

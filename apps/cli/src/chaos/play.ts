@@ -44,7 +44,7 @@ export const play = Effect.fnUntraced(function* <E, R>(makeSubject: Effect.Effec
       Effect.scoped(
         Effect.gen(function* () {
           const subject = yield* makeSubject
-          // Before the subject's ledger is removed, and after the last server has ended.
+          // Before the subject's ledger is removed, and after the connection has been closed.
           yield* Effect.addFinalizer(() =>
             Effect.flatMap(subject.ledger, (lines) => Effect.sync(() => void (known.ledger = lines)))
           )
@@ -75,7 +75,7 @@ const under = Effect.fnUntraced(function* (
 ) {
   const { forMillis, killEveryMillis: everyMillis, seed, timeoutMillis } = options
   const failed = ({ message }: { readonly message: string }) =>
-    new CommandFailed({ description: `${subject.label} cannot be called, and nothing has been killed yet: ${message}` })
+    new CommandFailed({ description: `${message} (and nothing has been killed yet)` })
   const connection = yield* Effect.mapError(
     McpConnection.make({
       name: subject.bundled ? "ledger" : subject.label,
@@ -97,7 +97,9 @@ const under = Effect.fnUntraced(function* (
     Effect.timeoutOrElse({
       duration: timeoutMillis,
       orElse: () =>
-        Effect.fail(failed({ message: `it is not there after ${Duration.format(Duration.millis(timeoutMillis))}` }))
+        Effect.fail(
+          failed({ message: `${subject.label} is not there after ${Duration.format(Duration.millis(timeoutMillis))}` })
+        )
     })
   )
   const workload = yield* subject.workload(connection)
@@ -122,7 +124,7 @@ const under = Effect.fnUntraced(function* (
   )
   yield* Progress.announce(subject.label, seed)
   yield* Effect.forkScoped(Progress.show(recorder, forMillis))
-  const kills = yield* Effect.forkChild(Killer.run(plan, { subject, connection, recorder, forMillis }))
+  const kills = yield* Effect.forkScoped(Killer.run(plan, { subject, connection, recorder, forMillis }))
   const { settled } = yield* Load.run({ ...options, connection, recorder, workload, draw })
   yield* Effect.all(
     [

@@ -28,7 +28,7 @@ export const show = (recorder: Recorder, forMillis: number): Effect.Effect<void>
   const live = process.stderr.isTTY
   const write = Effect.map(recorder.elapsed, (elapsed) => {
     const line = lineOf(recorder, elapsed ?? 0, forMillis)
-    if (live) process.stderr.write(`${clear}${line.slice(0, (process.stderr.columns ?? 80) - 1)}`)
+    if (live) process.stderr.write(`${clear}${line.slice(0, (process.stderr.columns || 80) - 1)}`)
     else process.stderr.write(`${line}\n`)
   })
   const every = Schedule.spaced(live ? "200 millis" : "5 seconds")

@@ -113,7 +113,7 @@ const harmless = ({ annotations, inputSchema }: Tool): boolean =>
 
 /** At most so many tools, and none that takes longer than this. */
 const mostTools = 8
-const quick = "5 seconds"
+const quick = "2 seconds"
 
 /** Lists, pings, and the tools that may be called by somebody who knows nothing of them, as far as they work now. */
 export const readOnly = Effect.fnUntraced(function* (

@@ -94,11 +94,9 @@ const axis = ({ span, x }: Scales, bottom: number): string => {
   const ticks = Array.from({ length: Math.floor(span / 1000 / step) + 1 }, (_, index) => index * step)
   const lines = ticks.map(
     (second) =>
-      `<path class="grid" d="M${x(second * 1000)} ${stateTop}V${bottom}"/><text class="tick" x="${x(second * 1000)}" y="${bottom + 18}" text-anchor="middle">${Number(second.toFixed(1))}</text>`
+      `<path class="grid" d="M${x(second * 1000)} ${stateTop}V${bottom}"/><text class="tick" x="${x(second * 1000)}" y="${bottom + 18}" text-anchor="middle">${Number(second.toFixed(3))} s</text>`
   )
-  return [...lines, `<text class="tick" x="${left - 10}" y="${bottom + 18}" text-anchor="end">seconds</text>`].join(
-    "\n"
-  )
+  return lines.join("\n")
 }
 
 /** 1, 2 or 5 times a power of ten, so that there are at most `most` steps. */

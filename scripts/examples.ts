@@ -46,7 +46,10 @@ export const check = async (root: string): Promise<ReadonlyArray<string>> => {
   )
   await run(path.join(scripts, "tsc.ts"), "-p", workplace)
   // In one process: most of what a program takes is the loading of what it imports. The stack of a failure names the program.
-  writeFileSync(path.join(workplace, "all.mjs"), programs.map(({ program }) => `await import("./${program}")\n`).join(""))
+  writeFileSync(
+    path.join(workplace, "all.mjs"),
+    programs.map(({ program }) => `await import("./${program}")\n`).join("")
+  )
   await run(path.join(workplace, "all.mjs"))
   return [...new Set(programs.map(({ file }) => file))]
 }

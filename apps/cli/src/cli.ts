@@ -10,13 +10,17 @@ import { call } from "./commands/call.ts"
 import { login } from "./commands/login.ts"
 import { logout } from "./commands/logout.ts"
 import { ping } from "./commands/ping.ts"
+import { prompts } from "./commands/prompts.ts"
+import { read } from "./commands/read.ts"
+import { resources } from "./commands/resources.ts"
 import { tools } from "./commands/tools.ts"
 import { demo, type DemoFailed } from "./demo/command.ts"
+import { doctor } from "./doctor/command.ts"
 import { simulate, type SimulateFailed } from "./simulate/command.ts"
 
 const root = Command.make("mcp-tether").pipe(
   Command.withDescription("MCP connections that survive their servers"),
-  Command.withSubcommands([demo, chaos, simulate, login, logout, tools, call, ping])
+  Command.withSubcommands([demo, chaos, simulate, doctor, login, logout, tools, call, resources, prompts, read, ping])
 )
 
 const runRoot = Command.runWith(root, { version: packageJson.version })

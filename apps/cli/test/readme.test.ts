@@ -9,10 +9,13 @@ const here = path.dirname(fileURLToPath(import.meta.url))
 const program = path.join(here, "examples/quickstart.ts")
 
 describe("the README", () => {
-  it("shows the quickstart as it stands", () => {
-    const readme = readFileSync(path.join(here, "../../../README.md"), "utf8")
-    assert.include(readme, `\`\`\`ts\n${readFileSync(program, "utf8")}\`\`\``)
-  })
+  it.each([program, path.join(here, "../../../packages/testing/examples/readme.test.ts")])(
+    "shows %s as it stands",
+    (file) => {
+      const readme = readFileSync(path.join(here, "../../../README.md"), "utf8")
+      assert.include(readme, `\`\`\`ts\n${readFileSync(file, "utf8")}\`\`\``)
+    }
+  )
 
   it("shows a program that runs, and answers", async () => {
     const bin = path.join(here, "../node_modules/.bin")

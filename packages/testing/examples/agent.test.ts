@@ -3,12 +3,15 @@
  * real ones. What counts is in the server's ledger: whatever happened, each invoice is paid once.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as McpAgent from "@mcp-tether/connection/McpAgent"
 import { ConnectionProbe, Faults, JumpingClock, SimulatedServer, VirtualClock } from "@mcp-tether/testing"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as References from "effect/References"
+import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Agent from "./agent.ts"
+import * as EffectAiAgent from "./effectAiAgent.ts"
 
 const invoices = ["a1", "b2", "c3", "d4", "e5", "f6"]
 
@@ -126,5 +129,41 @@ describe("an agent that pays invoices", () => {
       })
       assert.deepStrictEqual(payments, ["a1", "b2", "b2", "c3", "d4", "e5", "f6"])
     })
+  )
+})
+
+describe("an agent on effect/ai", () => {
+  it.live("pays each once through three outages", () =>
+    Effect.gen(function* () {
+      const server = yield* SimulatedServer.make({
+        ...bank(),
+        faults: Faults.script(
+          Faults.on({ tool: "pay", nth: 2 }, Faults.crash({ when: "afterEffect" })),
+          Faults.on({ tool: "pay", nth: 4 }, Faults.crash({ when: "afterReceiving", downFor: "20 seconds" })),
+          Faults.on({ tool: "find_payment", nth: 2 }, Faults.crash({ downFor: "5 seconds" }))
+        )
+      })
+      const probe = yield* ConnectionProbe.make(server)
+      const report = yield* EffectAiAgent.run(
+        McpAgent.make(new Map([["bank", probe.connection]])),
+        "Pay all open invoices."
+      ).pipe(
+        Effect.provideServiceEffect(
+          LanguageModel.LanguageModel,
+          EffectAiAgent.scriptedModel("bank", Agent.carefulModel)
+        )
+      )
+      yield* probe.check
+      assert.include(report, "6 invoices are paid")
+      const payments = server.ledger.filter(({ tool }) => tool === "pay").map((entry) => entry.arguments["invoice"])
+      assert.deepStrictEqual(payments.map(String).toSorted(), invoices)
+      assert.lengthOf(server.happened, 3)
+    }).pipe(
+      Effect.scoped,
+      VirtualClock.run,
+      Random.withSeed("effect/ai"),
+      Effect.provideService(References.MinimumLogLevel, "Error"),
+      Effect.provide(VirtualClock.layer())
+    )
   )
 })

@@ -5,6 +5,7 @@
  */
 export * as ConnectionProbe from "./ConnectionProbe.ts"
 export * as Fault from "./Fault.ts"
+export * as FaultProxy from "./FaultProxy.ts"
 export * as Faults from "./Faults.ts"
 export * as JumpingClock from "./JumpingClock.ts"
 export * as SimulatedServer from "./SimulatedServer.ts"

@@ -82,7 +82,7 @@ export const withSession = <A>(
     quietly
   )
 
-/** How a target is reached, with the stored login where it is a URL. */
+/** The way to a server, with the stored login. */
 export const transportTo = (target: Target) =>
   target._tag === "Command"
     ? Effect.succeed(McpTransport.stdio({ command: target.command, args: target.args }))
@@ -101,7 +101,7 @@ export const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
 const stderr = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
 
 /** One sentence, and what to do where that is known. */
-export const explain = (target: Target, error: AnyError): string => {
+const explain = (target: Target, error: AnyError): string => {
   const reason = reasonOf(error)
   const name = nameOf(target)
   if (reason?._tag === "Unauthorized" && target._tag === "Url") {

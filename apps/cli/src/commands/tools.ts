@@ -11,14 +11,9 @@ export const tools = Command.make(
   Effect.fnUntraced(function* ({ json, server, timeout }) {
     const target = yield* Target.parse(server)
     const tools = yield* withSession(target, timeout, (connection) => connection.listTools())
-    if (json) return yield* Output.jsonLine(tools)
-    const width = Math.max(0, ...tools.map(({ name }) => name.length))
-    yield* Effect.forEach(
-      tools,
-      ({ description = "", name }) =>
-        Output.line(Output.plain(`${name.padEnd(width)}  ${description.split("\n", 1)[0] ?? ""}`).trimEnd()),
-      { discard: true }
-    )
+    yield* json
+      ? Output.jsonLine(tools)
+      : Output.table(tools.map(({ description, name }) => [name, description] as const))
   })
 ).pipe(
   Command.withDescription("List the tools of a server"),

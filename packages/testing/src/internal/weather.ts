@@ -38,14 +38,16 @@ export class Weather {
     return this.now() < this.downUntil
   }
 
+  /** In milliseconds: how long it still lasts. */
+  left(tag: Lasting): number {
+    const now = this.now()
+    return this.spans.reduce((most, { fault, until }) => (fault._tag === tag ? Math.max(most, until - now) : most), 0)
+  }
+
   /** Waits until it is over. */
   over(tag: Lasting): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const now = this.now()
-      const left = this.spans.reduce(
-        (most, { fault, until }) => (fault._tag === tag ? Math.max(most, until - now) : most),
-        0
-      )
+      const left = this.left(tag)
       return left === 0 ? Effect.void : Effect.andThen(Effect.sleep(left), this.over(tag))
     })
   }

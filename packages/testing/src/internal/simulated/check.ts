@@ -25,7 +25,8 @@ export const abilitiesOf = ({ over = "stdio", releases = {} }: Options, canJump:
 
 export const checkScript = (
   script: Faults.Script,
-  abilities: Abilities
+  abilities: Abilities,
+  of = "SimulatedServer"
 ): Effect.Effect<void, InvalidOptions.InvalidOptions> => {
   const issues = script.flatMap((step, index) => {
     const decoded = Schema.decodeUnknownResult(Step)(step)
@@ -34,7 +35,7 @@ export const checkScript = (
       : cannot(step.fault, abilities)
     return wrong === undefined ? [] : [{ option: `faults[${index}]`, ...wrong }]
   })
-  return failOn(issues)
+  return failOn(issues, of)
 }
 
 /** Whether a fault can happen to a server. */
@@ -50,11 +51,10 @@ export const checkFault = (
 }
 
 const failOn = (
-  issues: ReadonlyArray<InvalidOptions.InvalidOptions["issues"][number]>
+  issues: ReadonlyArray<InvalidOptions.InvalidOptions["issues"][number]>,
+  of = "SimulatedServer"
 ): Effect.Effect<void, InvalidOptions.InvalidOptions> =>
-  Arr.isReadonlyArrayNonEmpty(issues)
-    ? Effect.fail(new InvalidOptions.InvalidOptions({ of: "SimulatedServer", issues }))
-    : Effect.void
+  Arr.isReadonlyArrayNonEmpty(issues) ? Effect.fail(new InvalidOptions.InvalidOptions({ of, issues })) : Effect.void
 
 const cannot = (
   fault: Faulty.Fault,

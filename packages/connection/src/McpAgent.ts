@@ -1,0 +1,179 @@
+/**
+ * Connections for agents: as an `effect/ai` `McpClient`, as a `Toolkit` over many servers, and as plain functions.
+ *
+ * It is imported as `@mcp-tether/connection/McpAgent`, and not part of the package's main module: programs without agents need not load
+ * `effect/ai`, which takes as long as the rest.
+ *
+ * A tool that fails is no end of an agent's run. The model is told in words what is known of the call: that it did not run, and may be made
+ * again, or that it *may have run*, and what it did has to be looked at first.
+ *
+ * @example
+ * ```ts
+ * import { McpFleet } from "@mcp-tether/connection"
+ * import * as McpAgent from "@mcp-tether/connection/McpAgent"
+ * import { Effect } from "effect"
+ * import { LanguageModel } from "effect/ai"
+ *
+ * // One turn of an agent. The tools are those of all servers, as they are now.
+ * export const turn = Effect.gen(function* () {
+ *   const agent = McpAgent.make(yield* McpFleet.McpFleet)
+ *   return yield* LanguageModel.generateText({ prompt: "Tidy up my files.", toolkit: yield* agent.toolkit })
+ * })
+ * ```
+ *
+ * Plain functions suit any other agent. For the Vercel AI SDK:
+ *
+ * @example
+ * ```ts
+ * import type * as McpAgent from "@mcp-tether/connection/McpAgent"
+ * import { dynamicTool, jsonSchema } from "ai"
+ *
+ * export const toolsOf = (functions: ReadonlyArray<McpAgent.AgentFunction>) =>
+ *   Object.fromEntries(
+ *     functions.map(({ description, execute, inputSchema, name }) => [
+ *       name,
+ *       dynamicTool({
+ *         description,
+ *         inputSchema: jsonSchema(inputSchema),
+ *         execute: (args, { abortSignal }) => execute(args as Record<string, unknown>, { signal: abortSignal })
+ *       })
+ *     ])
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type { Tool } from "@modelcontextprotocol/client"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Schema from "effect/Schema"
+import * as AiClient from "effect/ai/McpClient"
+import type * as AiTool from "effect/ai/Tool"
+import type * as AiToolkit from "effect/ai/Toolkit"
+import * as Client from "./internal/agent/client.ts"
+import * as Offers from "./internal/agent/offers.ts"
+import * as McpConnection from "./McpConnection.ts"
+
+/**
+ * Where the tools of an agent come from: a fleet, or connections by name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Source =
+  | { readonly connections: Effect.Effect<ReadonlyMap<string, McpConnection.Shape>> }
+  | ReadonlyMap<string, McpConnection.Shape>
+
+/**
+ * Options of {@link make}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** How long the first list of a server's tools is waited for; a server that has none by then has none in this turn. Default: 5 seconds. */
+  readonly listWithin?: Duration.Input | undefined
+}
+
+/**
+ * A tool of one of the servers, under the name that a model has for it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Offer {
+  /** `server__tool`: at most 64 letters, digits, `_` and `-`, and no other tool's. */
+  readonly name: string
+  readonly server: string
+  readonly tool: Tool
+}
+
+/**
+ * A tool as a plain function.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AgentFunction {
+  readonly name: string
+  readonly description: string
+  /** JSON Schema of the arguments. */
+  readonly inputSchema: Tool["inputSchema"]
+  /**
+   * Calls the tool, and answers in words for a model, also where it fails. Rejects only when `signal` was aborted, which cancels the
+   * call.
+   */
+  readonly execute: (
+    args: Readonly<Record<string, unknown>>,
+    options?: { readonly signal?: AbortSignal | undefined }
+  ) => Promise<string>
+}
+
+/**
+ * The tools of an agent as an `effect/ai` toolkit: both what a tool answers and what it fails with are texts for the model.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Toolkit = AiToolkit.WithHandler<
+  Record<
+    string,
+    AiTool.Tool<
+      string,
+      {
+        readonly parameters: typeof Schema.Unknown
+        readonly success: typeof Schema.String
+        readonly failure: typeof Schema.String
+        readonly failureMode: "return"
+      }
+    >
+  >
+>
+
+/**
+ * What an agent has of its servers. Each is as it is when it is asked for: a server that is down is there with the tools that it had, and
+ * what has changed (`CatalogChanged`) is seen in the next turn. Nothing is asked of a server whose tools are known.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Agent {
+  readonly offers: Effect.Effect<ReadonlyArray<Offer>>
+  /** The same toolkit as long as no tool has changed. */
+  readonly toolkit: Effect.Effect<Toolkit>
+  /** The tools as plain functions, which run with the services of whoever asks for them. */
+  readonly functions: Effect.Effect<ReadonlyArray<AgentFunction>>
+  /** Calls a tool by its name among the offers; fails with words for a model. */
+  readonly call: (name: string, args: Readonly<Record<string, unknown>>) => Effect.Effect<string, string>
+}
+
+/**
+ * The tools of many servers, for an agent.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: (source: Source, options?: Options) => Agent = Offers.make
+
+/**
+ * A connection as an `effect/ai` `McpClient`: whatever takes one heals itself, `McpClient.toolkit` above all.
+ *
+ * What a call fails with is the `cause` of the error's reason where that has one, and its words say whether it may have run. A call without
+ * a `timeout` has the connection's `requestTimeout`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const client: (connection: McpConnection.Shape) => AiClient.McpClient = Client.make
+
+/**
+ * The `McpClient` of a program, from its connection.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerClient: Layer.Layer<AiClient.McpClient, never, McpConnection.McpConnection> = Layer.effect(
+  AiClient.McpClient,
+  Effect.map(McpConnection.McpConnection, client)
+)

@@ -1,0 +1,137 @@
+/** A connection as an `McpClient` of `effect/ai`. */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as AiClient from "effect/ai/McpClient"
+import {
+  ClosedError,
+  ConfigurationError,
+  HttpError,
+  McpClientError,
+  ProtocolError,
+  TimeoutError,
+  ToolError,
+  TransportError,
+  ValidationError
+} from "effect/ai/McpClientError"
+import * as McpSchema from "effect/ai/McpSchema"
+import type { Shape } from "../../McpConnection.ts"
+import type { SessionInfo } from "../../McpSession.ts"
+import type { RequestError } from "../../RequestError.ts"
+
+/** By which `effect/ai` knows its clients; it does not export it. */
+const typeId = "~effect/ai/McpClient"
+
+type Timeout = { readonly timeout?: Duration.Input | undefined } | undefined
+
+export const make = (connection: Shape): AiClient.McpClient => {
+  let last: SessionInfo | undefined = undefined
+  /** Of the session that serves, or that served last. Asking for the state takes no time and cannot fail. */
+  const info = (): SessionInfo | undefined => {
+    const state = Effect.runSync(connection.state)
+    if (state._tag === "Ready") last = state.server
+    return last
+  }
+  const callTool = Effect.fnUntraced(function* <S extends Schema.Top>(
+    params: {
+      readonly tool: McpSchema.Tool
+      readonly schema?: S | undefined
+      readonly arguments?: Readonly<Record<string, unknown>> | undefined
+    },
+    options?: Timeout
+  ) {
+    const { arguments: args, schema, tool } = params
+    const answer = yield* mapped(
+      connection.callTool(
+        { name: tool.name, ...(args === undefined ? {} : { arguments: { ...args } }) },
+        optionsOf(options)
+      )
+    )
+    const result = yield* decoded(McpSchema.CallToolResult, answer)
+    if (schema === undefined) return result
+    if (result.isError === true) return yield* fail(new ToolError({ result }))
+    return yield* decoded(schema, result.structuredContent)
+  })
+
+  return {
+    [typeId]: typeId,
+    get protocolVersion() {
+      return info()?.era === "modern" ? "2026-07-28" : "2025-11-25"
+    },
+    get serverInfo() {
+      const known = info()
+      return known === undefined ? undefined : { name: known.name, version: known.version }
+    },
+    get instructions() {
+      return info()?.instructions
+    },
+    listTools: (options) => list(McpSchema.Tool, connection.listTools(optionsOf(options))),
+    listPrompts: (options) => list(McpSchema.Prompt, connection.listPrompts(optionsOf(options))),
+    listResources: (options) => list(McpSchema.Resource, connection.listResources(optionsOf(options))),
+    getPrompt: ({ arguments: args, prompt }, options) =>
+      Effect.flatMap(
+        mapped(
+          connection.getPrompt(
+            { name: prompt.name, ...(args === undefined ? {} : { arguments: { ...args } }) },
+            optionsOf(options)
+          )
+        ),
+        (answer) => decoded(McpSchema.GetPromptResult, answer)
+      ),
+    readResource: ({ uri }, options) =>
+      Effect.flatMap(mapped(connection.readResource({ uri }, optionsOf(options))), (answer) =>
+        decoded(McpSchema.ReadResourceResult, answer)
+      ),
+    // Its overloads are the schema's: with one, its type is the answer's.
+    callTool: callTool as AiClient.McpClient["callTool"]
+  }
+}
+
+const optionsOf = (options: Timeout) => (options?.timeout === undefined ? undefined : { timeout: options.timeout })
+
+const list = <S extends Schema.Top>(item: S, listed: Effect.Effect<ReadonlyArray<unknown>, RequestError>) =>
+  Effect.flatMap(mapped(listed), (items) => decoded(Schema.Array(item), items))
+
+const decoded = <S extends Schema.Top>(
+  schema: S,
+  value: unknown
+): Effect.Effect<S["Type"], McpClientError, S["DecodingServices"]> =>
+  Effect.mapError(
+    Schema.decodeUnknownEffect(schema)(value),
+    (cause) =>
+      new McpClientError({ reason: new ValidationError({ description: "the server's answer is not valid", cause }) })
+  )
+
+const fail = (reason: McpClientError["reason"]) => Effect.fail(new McpClientError({ reason }))
+
+const mapped = <A>(effect: Effect.Effect<A, RequestError>): Effect.Effect<A, McpClientError> =>
+  Effect.mapError(effect, (error) => new McpClientError({ reason: reasonOf(error) }))
+
+const reasonOf = (error: RequestError): McpClientError["reason"] => {
+  switch (error._tag) {
+    case "OutcomeUnknown":
+      return new TransportError({ description: error.message, cause: error })
+    case "ConnectionUnavailable": {
+      const reason = error.cause?.reason
+      return reason?._tag === "Unauthorized"
+        ? new HttpError({
+            status: reason.status,
+            description: error.message,
+            ...(reason.challenge === undefined ? {} : { wwwAuthenticate: reason.challenge })
+          })
+        : new TransportError({ description: error.message, cause: error })
+    }
+    case "ConnectionClosed":
+      return new ClosedError({ description: error.message })
+    case "RequestTimeout":
+      return new TimeoutError({
+        operation: `${error.tool ?? error.method}${error.delivery === "Unknown" ? ", which may have run," : ""}`
+      })
+    case "ServerRejected":
+      return new ProtocolError({ code: error.code, data: error.data, description: error.description })
+    case "InvalidResult":
+      return new ValidationError({ description: error.message, cause: error })
+    case "InvalidRequest":
+      return new ConfigurationError({ description: error.message, cause: error })
+  }
+}

@@ -1,0 +1,121 @@
+/** The tools of many connections, under names of their own, as they are now. */
+import type { Tool } from "@modelcontextprotocol/client"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as AiTool from "effect/ai/Tool"
+import * as AiToolkit from "effect/ai/Toolkit"
+import type { Agent, Offer, Options, Source, Toolkit } from "../../McpAgent.ts"
+import type * as McpConnection from "../../McpConnection.ts"
+import * as Names from "./names.ts"
+import * as Words from "./words.ts"
+
+interface Known extends Offer {
+  readonly connection: McpConnection.Shape
+}
+
+/** What was made of the tools, and of which ones. */
+interface Made {
+  readonly of: ReadonlyArray<ReadonlyArray<Tool> | McpConnection.Shape | string>
+  readonly offers: ReadonlyArray<Known>
+  toolkit: Toolkit | undefined
+}
+
+export const make = (source: Source, options: Options = {}): Agent => {
+  const within = Duration.fromInputUnsafe(options.listWithin ?? "5 seconds")
+  const connections = isFleet(source) ? source.connections : Effect.succeed(source)
+  let made: Made = { of: [], offers: [], toolkit: undefined }
+
+  const current = Effect.gen(function* () {
+    const members = [...(yield* connections)]
+    const lists = yield* Effect.forEach(members, ([, connection]) => toolsOf(connection, within), {
+      concurrency: "unbounded"
+    })
+    const of = members.flatMap(([server, connection], index) => [server, connection, lists[index] ?? none])
+    if (of.length === made.of.length && of.every((part, index) => part === made.of[index])) return made
+    const tools = members.flatMap(([server, connection], index) =>
+      (lists[index] ?? none).map((tool) => ({ server, connection, tool }))
+    )
+    const names = Names.qualified(tools.map(({ server, tool }) => ({ server, tool: tool.name })))
+    made = { of, offers: tools.map((tool, index) => ({ name: names[index] ?? "", ...tool })), toolkit: undefined }
+    return made
+  })
+
+  return {
+    offers: Effect.map(current, ({ offers }) => offers.map(({ name, server, tool }) => ({ name, server, tool }))),
+    toolkit: Effect.flatMap(current, (made) =>
+      made.toolkit === undefined
+        ? Effect.map(toolkitOf(made.offers), (toolkit) => (made.toolkit = toolkit))
+        : Effect.succeed(made.toolkit)
+    ),
+    functions: Effect.gen(function* () {
+      const { offers } = yield* current
+      const run = Effect.runPromiseWith(yield* Effect.context())
+      return offers.map((offer) => ({
+        name: offer.name,
+        description: offer.tool.description ?? "",
+        inputSchema: offer.tool.inputSchema,
+        execute: (args, { signal } = {}) =>
+          run(
+            Effect.catch(call(offer, args), (words) => Effect.succeed(words)),
+            signal === undefined ? undefined : { signal }
+          )
+      }))
+    }),
+    call: (name, args) =>
+      Effect.flatMap(current, ({ offers }) => {
+        const offer = offers.find((offer) => offer.name === name)
+        return offer === undefined ? Effect.fail(`There is no tool ${name}.`) : call(offer, args)
+      })
+  }
+}
+
+const none: ReadonlyArray<Tool> = []
+
+const isFleet = (source: Source): source is Exclude<Source, ReadonlyMap<string, unknown>> =>
+  Predicate.hasProperty(source, "connections")
+
+/** The last known tools, also of a server that is down; those of one that was never asked, as soon as it says. */
+const toolsOf = (connection: McpConnection.Shape, within: Duration.Duration): Effect.Effect<ReadonlyArray<Tool>> =>
+  Effect.flatMap(connection.catalog, ({ tools }) =>
+    tools === undefined
+      ? Effect.flatMap(
+          Effect.timeoutOption(Effect.ignore(connection.listTools()), within),
+          // As the catalog has them: the same list is the same array.
+          () => Effect.map(connection.catalog, ({ tools }) => tools?.items ?? none)
+        )
+      : Effect.succeed(tools.items)
+  )
+
+/** Calls a tool; both ends are words. */
+const call = ({ connection, tool }: Known, args: Readonly<Record<string, unknown>>): Effect.Effect<string, string> =>
+  connection.callTool({ name: tool.name, arguments: { ...args } }).pipe(
+    Effect.mapError((error) => Words.ofError(tool.name, error)),
+    Effect.flatMap((result) =>
+      result.isError === true ? Effect.fail(Words.ofResult(result)) : Effect.succeed(Words.ofResult(result))
+    )
+  )
+
+const toolkitOf = Effect.fnUntraced(function* (offers: ReadonlyArray<Known>): Effect.fn.Return<Toolkit> {
+  const tools = offers.map(({ name, tool }) =>
+    AiTool.dynamic(name, {
+      ...(tool.description === undefined ? {} : { description: tool.description }),
+      parameters: { ...tool.inputSchema },
+      success: Schema.String,
+      failure: Schema.String,
+      failureMode: "return"
+    }).annotate(AiTool.Strict, false)
+  )
+  const handlers = Object.fromEntries(
+    offers.map((offer) => [
+      offer.name,
+      (params: unknown) =>
+        Predicate.isObject(params)
+          ? call(offer, params as Readonly<Record<string, unknown>>)
+          : Effect.fail(`${offer.tool.name} did not run: its arguments have to be a JSON object.`)
+    ])
+  )
+  const toolkit = AiToolkit.make(...tools)
+  return yield* toolkit.pipe(Effect.provideContext(yield* toolkit.toHandlers(handlers)))
+})

@@ -1,0 +1,175 @@
+/** The parent's side of a stdio proxy: it directs the processes in between, one a session, over sockets on loopback. */
+import { type InvalidOptions, McpTransport } from "@mcp-tether/connection"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import { randomUUID } from "node:crypto"
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import type { StdioFault } from "../../Fault.ts"
+import type { StdioOptions, StdioProxy } from "../../FaultProxy.ts"
+import * as Director from "./director.ts"
+import { parse } from "./message.ts"
+import { addressVariable, type Order, type Report, type Verdict } from "./protocol.ts"
+
+/** The same file as a source and as what is published. */
+const shim = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "./shim.ts" : "./shim.js", import.meta.url))
+
+export const make = Effect.fnUntraced(function* (
+  options: StdioOptions
+): Effect.fn.Return<StdioProxy, InvalidOptions.InvalidOptions, Scope.Scope> {
+  const { args = [], command, env, faults = [], ...rest } = options
+  const control = new Control()
+  const { director, play } = yield* Director.make("FaultProxy.stdio", "stdio", faults, control)
+  control.director = director
+  const port = yield* Effect.acquireRelease(
+    Effect.promise(() => control.listen()),
+    () => Effect.promise(() => control.close())
+  )
+  yield* Effect.forkScoped(play, { startImmediately: true })
+  const proxied: McpTransport.StdioOptions = {
+    ...rest,
+    command: process.execPath,
+    args: [shim, command, ...args],
+    env: { ...env, [addressVariable]: Redacted.make(`${port} ${control.token}`) }
+  }
+  const transport = McpTransport.stdio(proxied)
+  const label = McpTransport.stdio({ command }).label
+  return {
+    options: proxied,
+    // Whoever reads logs wants to know the server, not what is before it.
+    transport: { ...transport, label },
+    passed: director.passed,
+    happened: director.happened,
+    inject: (fault: StdioFault) => director.inject(fault)
+  }
+})
+
+/** Who talks to the processes in between. */
+class Control implements Director.Actor {
+  /** What a process has to know to be listened to. */
+  readonly token = randomUUID()
+  director!: Director.Director
+  private readonly shims = new Set<Socket>()
+  private readonly strangers = new Set<Socket>()
+  private server: Server | undefined = undefined
+
+  listen(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const server = createServer((socket) => this.connected(socket))
+      this.server = server
+      server.once("error", reject)
+      server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port))
+    })
+  }
+
+  close(): Promise<void> {
+    // A process in between that loses its director ends, and its server with it.
+    for (const socket of [...this.shims, ...this.strangers]) socket.destroy()
+    const { server } = this
+    return server === undefined ? Promise.resolve() : new Promise((resolve) => server.close(() => resolve()))
+  }
+
+  private connected(socket: Socket): void {
+    this.strangers.add(socket)
+    socket.on("error", () => {})
+    socket.on("close", () => {
+      this.shims.delete(socket)
+      this.strangers.delete(socket)
+    })
+    const lines = createInterface({ input: socket })
+    lines.on("error", () => {})
+    lines.on("line", (line) => {
+      // It comes from our own program, or is refused.
+      const report = parse(line) as Report
+      if (this.shims.has(socket)) this.answer(socket, report)
+      else if (report._tag === "Hello" && report.token === this.token) this.welcome(socket)
+      else socket.destroy()
+    })
+  }
+
+  private welcome(socket: Socket): void {
+    const { weather } = this.director
+    const refused = weather.isDown() || weather.startsToRefuse > 0
+    if (refused && !weather.isDown()) weather.startsToRefuse -= 1
+    this.strangers.delete(socket)
+    if (!refused) this.shims.add(socket)
+    tell(socket, refused ? { _tag: "Refuse" } : { _tag: "Start" })
+  }
+
+  private answer(socket: Socket, report: Report): void {
+    const { director } = this
+    if (report._tag === "Hello") return
+    if (report._tag === "Moment") return this.crashOne(socket)
+    const waitMillis = director.delay()
+    const verdict = (verdict: Partial<Verdict>): void =>
+      tell(socket, {
+        _tag: "Pass",
+        number: report.number,
+        times: 1,
+        waitMillis,
+        crash: undefined,
+        reply: undefined,
+        ...verdict
+      })
+    if (report._tag === "Reply") return verdict({})
+    // What is a notification is not counted.
+    if (!report.isRequest) return verdict({})
+    const strikes = director.meet(report)
+    const { weather } = director
+    if (report.method === "initialize" && weather.handshakesToHang > 0) {
+      weather.handshakesToHang -= 1
+      return verdict({ times: 0 })
+    }
+    const isSilent = report.method === "ping" && weather.holds("SilentToPing") !== undefined
+    if (strikes.crash === "beforeReceiving") return this.crashOne(socket)
+    verdict({
+      waitMillis: director.delay(),
+      times: isSilent || strikes.drop === "request" ? 0 : strikes.duplicate === "request" ? 2 : 1,
+      crash: strikes.crash === "afterReceiving" ? "afterReceiving" : undefined,
+      reply: {
+        drop: strikes.drop === "reply",
+        duplicate: strikes.duplicate === "reply",
+        corrupt: strikes.corrupt,
+        crash: strikes.crash === "afterEffect" || strikes.crash === "afterReplying" ? strikes.crash : undefined
+      }
+    })
+  }
+
+  crash(): void {
+    this.all({ _tag: "Crash" })
+  }
+
+  /** Each session has a process of its own: only that of the message dies. */
+  private crashOne(socket: Socket): void {
+    this.director.down()
+    tell(socket, { _tag: "Crash" })
+  }
+
+  freeze(forMillis: number): void {
+    this.all({ _tag: "Freeze", forMillis })
+    // A process that is started later is not frozen.
+    this.director.weather.end("Freeze")
+  }
+
+  sever(): void {
+    this.all({ _tag: "Sever" })
+  }
+
+  noise(lines: number): void {
+    this.all({ _tag: "Noise", lines })
+  }
+
+  /** Of HTTP only. */
+  expire(): void {}
+  refuse(): void {}
+
+  private all(order: Order): void {
+    for (const socket of this.shims) tell(socket, order)
+  }
+}
+
+const tell = (socket: Socket, order: Order): void => {
+  socket.write(`${JSON.stringify(order)}\n`)
+}

@@ -27,7 +27,7 @@ describe("the verdict of chaos", () => {
       verdict.map(({ name }) => name),
       ["answers", "own", "failures", "ledger", "reconnects", "recovered", "processes"]
     )
-    assert.include(linesOf(documentOf(good)).join("\n"), "2 callers were told “it may have run” (1 had run, 1 had not)")
+    assert.include(linesOf(documentOf(good)).join("\n"), "“it may have run” was said of 2 (1 had run, 1 had not)")
   })
 
   it.each<readonly [string, Run, RegExp]>([

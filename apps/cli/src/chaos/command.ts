@@ -33,7 +33,7 @@ const flags = {
   concurrency: Flag.Int("concurrency").pipe(
     Flag.withDescription("How many calls may be under way at a time. Default: 8"),
     Flag.withDefault(8),
-    Flag.filter(...between("concurrency", 1, 10_000))
+    Flag.filter(...between("concurrency", 1, 1000))
   ),
   killEvery: durationFlag("kill-every", "How long it is left in peace between two kills, on the average", "3s"),
   seed: Flag.String("seed").pipe(

@@ -101,7 +101,7 @@ const ledger = (run: Run): ReadonlyArray<Check> => {
     {
       name: "ledger",
       holds: true,
-      text: `the ledger agrees: of ${count(charges.length, "charge")} none ran twice and none was lost; ${unknown.length} callers were told “it may have run” (${ran} had run, ${unknown.length - ran} had not)`
+      text: `the ledger agrees: of ${count(charges.length, "charge")} none ran twice and none was lost; “it may have run” was said of ${unknown.length} (${ran} had run, ${unknown.length - ran} had not)`
     }
   ]
 }

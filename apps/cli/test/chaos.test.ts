@@ -87,7 +87,7 @@ describe("mcp-tether chaos", () => {
     "sees it, and exits with 1, when charges run twice: here the connection is told to send all again",
     (terminal) =>
       Effect.gen(function* () {
-        const load = ["--for", "4s", "--kill-every", "900ms", "--rate", "150", "--concurrency", "40", "--seed", "2"]
+        const load = ["--for", "6s", "--kill-every", "900ms", "--rate", "60", "--concurrency", "30", "--seed", "9"]
         const { code, stderr, stdout } = yield* terminal.run(["chaos", ...load, "--replay", "always"])
         assert.strictEqual(code, 1, stdout)
         assert.match(stdout, /✗ \d+ charges? ran more than once: pay #\d+/)

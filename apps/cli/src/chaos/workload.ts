@@ -25,12 +25,13 @@ type Tool = Effect.Success<ReturnType<McpConnection.Shape["listTools"]>>[number]
 const textOf = ({ content }: Result): string =>
   content.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n")
 
-/** Half of it pays, and half looks. Each works for a while, so that kills find them before, between and after their effect. */
+/** Half of it pays, and half looks. They work for a while, so that kills find them before, between and above all after their effect. */
 export const ledger: Workload = {
-  about: "pay (an effect, not to be repeated) and look (read-only), each for up to 160 ms",
+  about: "pay (an effect, not to be repeated; up to 440 ms) and look (read-only; up to 160 ms)",
   next: (number, draw) => {
     const pays = draw() < 0.5
-    const [before, after] = [Math.round(40 * draw()), Math.round(120 * draw())]
+    const before = Math.round(40 * draw())
+    const after = Math.round((pays ? 400 : 120) * draw())
     const order = `order ${number}`
     return pays
       ? {

@@ -1,8 +1,8 @@
 import { defineConfig } from "vitest/config"
 
-const project = (name: string, root: string) => ({
+const project = (name: string, root: string, testTimeout = 30_000) => ({
   extends: true as const,
-  test: { name, root, include: ["test/**/*.test.ts", "examples/**/*.test.ts"] }
+  test: { name, root, testTimeout, hookTimeout: testTimeout, include: ["test/**/*.test.ts", "examples/**/*.test.ts"] }
 })
 
 // `.ci/run` counts the tests from this file.
@@ -13,15 +13,14 @@ export default defineConfig({
     projects: [
       project("connection", "packages/connection"),
       project("testing", "packages/testing"),
-      project("cli", "apps/cli"),
+      // Each command is a process that loads everything anew, and one test runs several: on a busy machine that takes its time.
+      project("cli", "apps/cli", 120_000),
       project("soak", "scripts/soak")
     ],
     environment: "node",
     pool: "forks",
     // Tests start, stop and kill real processes: more workers than cores makes their deadlines lie.
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
     retry: 0,
     reporters: json === undefined ? ["default"] : ["default", ["json", { outputFile: json }]]
   }

@@ -16,11 +16,26 @@ import { resources } from "./commands/resources.ts"
 import { tools } from "./commands/tools.ts"
 import { demo, type DemoFailed } from "./demo/command.ts"
 import { doctor } from "./doctor/command.ts"
+import { watch } from "./watch/command.ts"
 import { simulate, type SimulateFailed } from "./simulate/command.ts"
 
 const root = Command.make("mcp-tether").pipe(
   Command.withDescription("MCP connections that survive their servers"),
-  Command.withSubcommands([demo, chaos, simulate, doctor, login, logout, tools, call, resources, prompts, read, ping])
+  Command.withSubcommands([
+    demo,
+    chaos,
+    simulate,
+    doctor,
+    watch,
+    login,
+    logout,
+    tools,
+    call,
+    resources,
+    prompts,
+    read,
+    ping
+  ])
 )
 
 const runRoot = Command.runWith(root, { version: packageJson.version })

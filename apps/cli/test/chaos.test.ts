@@ -122,24 +122,28 @@ describe("mcp-tether chaos", () => {
     })
   )
 
-  scenario("finds out by itself what does no harm, and says that there is no ledger", (terminal) =>
-    Effect.gen(function* () {
-      const { code, stderr, stdout } = yield* terminal.run([
-        "chaos",
-        ...short,
-        "--seed",
-        "7",
-        "--",
-        process.execPath,
-        everything,
-        "stdio"
-      ])
-      assert.strictEqual(code, 0, stderr + stdout)
-      assert.match(stdout, /^calls: ping, tools\/list, resources\/list, prompts\/list/m)
-      assert.include(stdout, "There is no ledger")
-      assert.include(stdout, "✓ no process is left")
-      assert.include(stderr, "seed 7")
-    })
+  scenario(
+    "of a configured server finds out by itself what does no harm, and says that there is no ledger",
+    (terminal) =>
+      Effect.gen(function* () {
+        const config = path.join(terminal.state, "mcp.json")
+        const server = { command: process.execPath, args: [everything, "stdio"] }
+        writeFileSync(
+          config,
+          JSON.stringify({ mcpServers: { every: server, far: { url: "https://example.com/mcp" } } })
+        )
+        const named = ["chaos", ...short, "--seed", "7", "--config", config]
+        const { code, stderr, stdout } = yield* terminal.run([...named, "every"])
+        assert.strictEqual(code, 0, stderr + stdout)
+        assert.match(stdout, /^every \(/)
+        assert.match(stdout, /^calls: ping, tools\/list, resources\/list, prompts\/list/m)
+        assert.include(stdout, "There is no ledger")
+        assert.include(stdout, "✓ no process is left")
+        assert.include(stderr, "seed 7")
+        const far = yield* terminal.run([...named, "far"])
+        assert.strictEqual(far.code, 1)
+        assert.match(far.stderr, /only servers that it has started itself, and far is none of them/)
+      })
   )
 
   scenario("on Ctrl-C it prints what was until then, ends within seconds, and leaves no process", (terminal) =>

@@ -69,7 +69,7 @@ export interface Server<R = never> extends Omit<McpConnection.Options<R>, "name"
 }
 
 /**
- * The servers of a fleet, by name. A name is at most 48 letters, digits, `_`, `-` and `.`.
+ * The servers of a fleet, by name. A name is 1 to 128 characters, none of them a control character.
  *
  * @category options
  * @since 0.1.0

@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto"
 import { CommandFailed } from "../CommandFailed.ts"
 import * as Output from "../commands/Output.ts"
 import { durationFlag, json, quietly, transportTo } from "../commands/Session.ts"
+import * as Servers from "../commands/Servers.ts"
 import * as Target from "../commands/Target.ts"
 import * as Page from "./page.ts"
 import { play } from "./play.ts"
@@ -23,7 +24,8 @@ const between = (name: string, low: number, high: number) =>
   ] as const
 
 const flags = {
-  server: Target.optionalOperands,
+  server: Target.operandsOrOwn,
+  ...Servers.flags,
   for: durationFlag("for", "How long", "30s"),
   rate: Flag.Finite("rate").pipe(
     Flag.withDescription("Calls a second, on the average. Default: 20"),
@@ -74,11 +76,12 @@ type Flags = Command.Command.Config.Infer<typeof flags>
 const refuse = (description: string) => Effect.fail(new CommandFailed({ description }))
 
 /** What is put under load, as the flags and operands say. */
-const subjectOf = Effect.fnUntraced(function* ({ arg, server, tool, transport, ...options }: Flags) {
-  const target = yield* Target.parseOptional(server)
+const subjectOf = Effect.fnUntraced(function* ({ arg, config, project, server, tool, transport, ...options }: Flags) {
+  const target = server.length === 0 ? undefined : yield* Target.parse(server, { config, project })
   if (Option.isNone(tool) && Object.keys(arg).length > 0) return yield* refuse("--arg needs a --tool")
   if (target === undefined) {
-    if (Option.isSome(tool)) return yield* refuse("--tool needs a server: give its command after --")
+    if (Option.isSome(tool)) return yield* refuse("--tool needs a server: name one, or give its command after --")
+    if (Option.isSome(config) || project) return yield* refuse("which of the configured servers? Give its name")
     // It ends by itself some time after us, should we be killed.
     const lifetime = 2 * Duration.toMillis(options.for) + 8 * Duration.toMillis(options.timeout) + 60_000
     return yield* Subject.bundled(
@@ -86,7 +89,7 @@ const subjectOf = Effect.fnUntraced(function* ({ arg, server, tool, transport, .
       lifetime
     )
   }
-  if (target._tag === "Url")
+  if (Target.wayOf(target)._tag === "Url")
     return yield* refuse(
       `chaos kills only servers that it has started itself, and ${Target.nameOf(target)} is none of them: give the server's command after --, or none at all for the one that comes with it (--transport http has it behind HTTP)`
     )
@@ -144,6 +147,7 @@ export const chaos = Command.make("chaos", flags, (given) =>
       command: "mcp-tether chaos -- npx -y @modelcontextprotocol/server-everything",
       description: "A server of yours: its read-only tools, lists and pings"
     },
+    { command: "mcp-tether chaos files --for 2m", description: "The same, of a server that is configured" },
     {
       command:
         "mcp-tether chaos --tool echo --arg 'message=hello {n}' -- npx -y @modelcontextprotocol/server-everything",

@@ -2,6 +2,7 @@
 import {
   type ConnectionError,
   type InvalidOptions,
+  McpConfig,
   McpConnection,
   McpTransport,
   ReconnectPolicy,
@@ -12,14 +13,17 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import type * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
+import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
+import type * as Scope from "effect/Scope"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import packageJson from "../../package.json" with { type: "json" }
+import { serverOf } from "../auth/Credentials.ts"
 import * as StoredAuthProvider from "../auth/StoredAuthProvider.ts"
 import type { TokenStore } from "../auth/TokenStore.ts"
 import { CommandFailed } from "../CommandFailed.ts"
-import { nameOf, type Target } from "./Target.ts"
+import { nameOf, type Target, wayOf } from "./Target.ts"
 
 /** A span that people write, like "30 seconds" or `30s`. */
 export const durationFlag = (name: string, description: string, byDefault: Duration.Input & string) =>
@@ -82,13 +86,27 @@ export const withSession = <A>(
     quietly
   )
 
-/** The way to a server, with the stored login. */
-export const transportTo = (target: Target) =>
-  target._tag === "Command"
-    ? Effect.succeed(McpTransport.stdio({ command: target.command, args: target.args }))
-    : Effect.map(StoredAuthProvider.make(target.url), (authProvider) =>
-        McpTransport.http<ChildProcessSpawner.ChildProcessSpawner>({ url: target.url, authProvider })
-      )
+/** The way to a server. Where nothing else says how to authorize, it is the stored login. */
+export const transportTo = (
+  target: Target
+): Effect.Effect<
+  McpTransport.McpTransport<ChildProcessSpawner.ChildProcessSpawner>,
+  CommandFailed,
+  TokenStore | Scope.Scope
+> => {
+  if (target._tag === "Command")
+    return Effect.succeed(McpTransport.stdio({ command: target.command, args: target.args }))
+  if (target._tag === "Url") return withLogin(target.url, {})
+  const { transport } = target.server
+  return transport._tag === "stdio" || Object.keys(transport.headers).some((name) => /^authorization$/i.test(name))
+    ? Effect.succeed(McpConfig.transport(target.server))
+    : withLogin(new URL(Redacted.value(transport.url)), transport.headers)
+}
+
+const withLogin = (url: URL, headers: McpTransport.Headers) =>
+  Effect.map(StoredAuthProvider.make(url), (authProvider) =>
+    McpTransport.http<ChildProcessSpawner.ChildProcessSpawner>({ url, headers, authProvider })
+  )
 
 /** stdout belongs to the answer. The library's log lines are on stderr, when they are asked for with `--log-level`. */
 export const quietly = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -104,9 +122,10 @@ const stderr = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
 const explain = (target: Target, error: AnyError): string => {
   const reason = reasonOf(error)
   const name = nameOf(target)
-  if (reason?._tag === "Unauthorized" && target._tag === "Url") {
+  const way = wayOf(target)
+  if (reason?._tag === "Unauthorized" && way._tag === "Url") {
     const scope = /\bscope="([^"]+)"/.exec(reason.challenge ?? "")?.[1]
-    const login = `mcp-tether login ${name}`
+    const login = `mcp-tether login ${serverOf(way.url)}`
     return reason.status === 403 && scope !== undefined
       ? `this needs the scope ${scope}: run ${login} --scope "${scope}"`
       : `not authorized${reason.description === undefined ? "" : ` (${reason.description})`}: run ${login}`

@@ -9,11 +9,12 @@ import { CommandFailed } from "../CommandFailed.ts"
 import * as Arguments from "./arguments.ts"
 import * as Output from "./Output.ts"
 import { json, timeout, withSession } from "./Session.ts"
+import * as Servers from "./Servers.ts"
 import * as Target from "./Target.ts"
 
 const flags = {
   operands: Argument.String("server-and-tool").pipe(
-    Argument.withDescription("<url> <tool>, or <tool> -- command args…"),
+    Argument.withDescription("<server> <tool>, <url> <tool>, or <tool> -- command args…"),
     Argument.variadic({ min: 1 })
   ),
   arg: Flag.KeyValuePair("arg").pipe(
@@ -24,6 +25,7 @@ const flags = {
     Flag.withDescription("All arguments as a JSON object; --arg adds to them"),
     Flag.optional
   ),
+  ...Servers.flags,
   json,
   timeout
 }
@@ -33,8 +35,8 @@ type Result = Effect.Success<ReturnType<McpConnection.Shape["callTool"]>>
 export const call = Command.make(
   "call",
   flags,
-  Effect.fnUntraced(function* ({ arg, json, jsonArgs, operands, timeout }) {
-    const [target, name] = yield* Target.parseWith(operands, "tool")
+  Effect.fnUntraced(function* ({ arg, config, json, jsonArgs, operands, project, timeout }) {
+    const [target, name] = yield* Target.parseWith(operands, "tool", { config, project })
     const given = Option.isNone(jsonArgs) ? {} : yield* Arguments.ofJson(jsonArgs.value)
     const result = yield* withSession(target, timeout, (connection) =>
       Effect.gen(function* () {

@@ -4,20 +4,22 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Output from "./Output.ts"
 import { json, timeout, withSession } from "./Session.ts"
+import * as Servers from "./Servers.ts"
 import * as Target from "./Target.ts"
 
 export const read = Command.make(
   "read",
   {
     operands: Argument.String("server-and-uri").pipe(
-      Argument.withDescription("<url> <uri>, or <uri> -- command args…"),
+      Argument.withDescription("<server> <uri>, <url> <uri>, or <uri> -- command args…"),
       Argument.variadic({ min: 1 })
     ),
+    ...Servers.flags,
     json,
     timeout
   },
-  Effect.fnUntraced(function* ({ json, operands, timeout }) {
-    const [target, uri] = yield* Target.parseWith(operands, "uri")
+  Effect.fnUntraced(function* ({ config, json, operands, project, timeout }) {
+    const [target, uri] = yield* Target.parseWith(operands, "uri", { config, project })
     const result = yield* withSession(target, timeout, (connection) => connection.readResource({ uri }))
     if (json) return yield* Output.jsonLine(result)
     yield* Effect.forEach(

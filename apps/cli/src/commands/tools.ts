@@ -3,13 +3,14 @@ import * as Effect from "effect/Effect"
 import * as Command from "effect/cli/Command"
 import * as Output from "./Output.ts"
 import { json, timeout, withSession } from "./Session.ts"
+import * as Servers from "./Servers.ts"
 import * as Target from "./Target.ts"
 
 export const tools = Command.make(
   "tools",
-  { server: Target.operands, json, timeout },
-  Effect.fnUntraced(function* ({ json, server, timeout }) {
-    const target = yield* Target.parse(server)
+  { server: Target.operands, ...Servers.flags, json, timeout },
+  Effect.fnUntraced(function* ({ config, json, project, server, timeout }) {
+    const target = yield* Target.parse(server, { config, project })
     const tools = yield* withSession(target, timeout, (connection) => connection.listTools())
     yield* json
       ? Output.jsonLine(tools)

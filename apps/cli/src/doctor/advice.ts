@@ -1,10 +1,9 @@
 /** What to do about a server that cannot be reached, or does not do what it should: a sentence that somebody can act on. */
 import type { ConnectionError, RequestError } from "@mcp-tether/connection"
+import { serverOf } from "../auth/Credentials.ts"
 
 /** How the server is reached, as far as advice depends on it. */
-export type Way =
-  | { readonly _tag: "Command"; readonly command: string }
-  | { readonly _tag: "Url"; readonly url: string }
+export type Way = { readonly _tag: "Command"; readonly command: string } | { readonly _tag: "Url"; readonly url: URL }
 
 export const of = (way: Way, reason: ConnectionError.Reason): string => {
   switch (reason._tag) {
@@ -31,7 +30,7 @@ export const of = (way: Way, reason: ConnectionError.Reason): string => {
     case "TlsFailed":
       return "have its certificate renewed or trusted (NODE_EXTRA_CA_CERTS), or use http: where that is what it speaks"
     case "Unauthorized":
-      return way._tag === "Url" ? `run mcp-tether login ${way.url}` : "give it its credentials"
+      return way._tag === "Url" ? `run mcp-tether login ${serverOf(way.url)}` : "give it its credentials"
     case "UnexpectedStatus":
       return reason.status === 404 || reason.status === 405
         ? "is the path right? Most MCP endpoints end in /mcp or /sse"

@@ -4,6 +4,7 @@ import * as Command from "effect/cli/Command"
 import { CommandFailed } from "../CommandFailed.ts"
 import * as Output from "../commands/Output.ts"
 import { json, quietly, timeout, transportTo } from "../commands/Session.ts"
+import * as Servers from "../commands/Servers.ts"
 import * as Target from "../commands/Target.ts"
 import { diagnose, type Diagnosis } from "./diagnose.ts"
 
@@ -12,16 +13,37 @@ const atATime = 4
 
 export const doctor = Command.make(
   "doctor",
-  { server: Target.operands, json, timeout },
-  Effect.fnUntraced(function* ({ json, server, timeout }) {
-    const target = yield* Target.parse(server)
-    const diagnoses = yield* Effect.gen(function* () {
-      const patients = [{ name: Target.nameOf(target), way: wayOf(target), transport: yield* transportTo(target) }]
-      return yield* Effect.forEach(patients, (patient) => diagnose(patient, timeout), { concurrency: atATime })
-    }).pipe(Effect.scoped, quietly)
-    yield* json
-      ? Output.jsonLine(diagnoses)
-      : Effect.forEach(diagnoses, (diagnosis) => Output.line(Output.plain(tell(diagnosis))), { discard: true })
+  { server: Target.optionalOperands, ...Servers.flags, json, timeout },
+  Effect.fnUntraced(function* ({ config, json, project, server, timeout }) {
+    const asked = { config, project }
+    const { broken, notes, targets } = yield* server.length > 0
+      ? Effect.map(Target.parse(server, asked), (target) => ({ targets: [target], broken: [], notes: [] }))
+      : Effect.flatMap(Servers.read(asked), everyone)
+    const looked = yield* Effect.forEach(
+      targets,
+      (target) =>
+        Effect.scoped(
+          Effect.flatMap(transportTo(target), (transport) =>
+            diagnose({ name: Target.nameOf(target), way: Target.wayOf(target), transport }, timeout)
+          )
+        ),
+      { concurrency: atATime }
+    ).pipe(quietly)
+    const diagnoses: ReadonlyArray<Diagnosis> = [
+      ...looked,
+      ...broken.map(({ name, problem }) => ({
+        server: name,
+        healthy: false as const,
+        problem,
+        reason: "InvalidConfig",
+        advice: "correct the file"
+      }))
+    ]
+    if (json) yield* Output.jsonLine(diagnoses)
+    else {
+      yield* Effect.forEach(diagnoses, (diagnosis) => Output.line(Output.plain(tell(diagnosis))), { discard: true })
+      yield* Effect.forEach(notes, (note) => Output.line(Output.plain(`  ${note}`)), { discard: true })
+    }
     const sick = diagnoses.filter(({ healthy }) => !healthy).map(({ server }) => server)
     if (sick.length > 0)
       return yield* new CommandFailed({
@@ -30,21 +52,42 @@ export const doctor = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Look at a server: is it found, does it start, what does it speak, and what to do about what is wrong"
+    "Look at servers: are they found, do they start, what do they speak, and what to do about what is wrong"
   ),
   Command.withExamples([
+    { command: "mcp-tether doctor", description: "All servers of your clients (Claude, Cursor, VS Code, Codex, …)" },
+    { command: "mcp-tether doctor --config .mcp.json", description: "The servers of a file" },
     {
       command: "mcp-tether doctor -- npx -y @modelcontextprotocol/server-everything",
       description: "A server that is a command"
-    },
-    { command: "mcp-tether doctor https://example.com/mcp", description: "A server behind HTTP" }
+    }
   ])
 )
 
-const wayOf = (target: Target.Target) =>
-  target._tag === "Url"
-    ? ({ _tag: "Url", url: target.url.href } as const)
-    : ({ _tag: "Command", command: target.command } as const)
+/** All that is configured. */
+const everyone = ({
+  broken,
+  notes,
+  servers
+}: Servers.Configured): Effect.Effect<
+  {
+    readonly targets: ReadonlyArray<Target.Target>
+    readonly broken: Servers.Configured["broken"]
+    readonly notes: ReadonlyArray<string>
+  },
+  CommandFailed
+> =>
+  servers.length + broken.length > 0
+    ? Effect.succeed({
+        targets: servers.map((server) => ({ _tag: "Configured", server }) as const),
+        broken,
+        notes
+      })
+    : Effect.fail(
+        new CommandFailed({
+          description: ["no servers are configured: name a file with --config, or a server", ...notes].join("; ")
+        })
+      )
 
 const tell = (diagnosis: Diagnosis): string => {
   if (diagnosis.healthy) {

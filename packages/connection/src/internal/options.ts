@@ -70,16 +70,11 @@ export const decode =
   (input: unknown): Effect.Effect<S["Type"], InvalidOptions> =>
     Schema.decodeUnknownEffect(schema, { errors: "all", onExcessProperty: "error" })(input).pipe(
       Effect.mapError(({ issue }) => {
-        const issues = formatter(issue).issues.map(({ message, path }) => {
-          const keys: ReadonlyArray<PropertyKey> = (path ?? []).map((segment) =>
-            typeof segment === "object" ? segment.key : segment
-          )
-          return {
-            option: keys.reduce<string>(appendKey, "") || "options",
-            expected: message,
-            actual: describe(at(input, keys), isUnknown(message) || options.secret?.includes(String(keys[0])) === true)
-          }
-        })
+        const issues = issuesOf(issue).map(({ expected, keys }) => ({
+          option: keys.reduce<string>(appendKey, "") || "options",
+          expected,
+          actual: describe(at(input, keys), isUnknown(expected) || options.secret?.includes(String(keys[0])) === true)
+        }))
         return new InvalidOptions({
           of: options.of,
           issues: Arr.isArrayNonEmpty(issues)
@@ -88,6 +83,15 @@ export const decode =
         })
       })
     )
+
+/** What is wrong, where, and what belongs there, without anything of the value. */
+export const issuesOf = (
+  issue: SchemaIssue.Issue
+): ReadonlyArray<{ readonly keys: ReadonlyArray<PropertyKey>; readonly expected: string }> =>
+  formatter(issue).issues.map(({ message, path }) => ({
+    keys: (path ?? []).map((segment) => (typeof segment === "object" ? segment.key : segment)),
+    expected: message
+  }))
 
 const unknownOption = "no such option"
 

@@ -630,6 +630,54 @@ describe("annotations", () => {
     )
   }
 
+  it.effect("a first list that has changed before it is answered is read again", () =>
+    Effect.gen(function* () {
+      let tools = [tool("old")]
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => tools,
+        handle: (call) =>
+          simulation.generationsOf("tools/list").length === 1
+            ? Effect.tap(call.run, () => Effect.sleep("3 seconds"))
+            : call.run
+      })
+      const connection = yield* connect(simulation)
+      const first = yield* Effect.forkChild(connection.listTools())
+      yield* settle
+      tools = [tool("new")]
+      yield* simulation.notify({ method: "notifications/tools/list_changed", params: undefined })
+      yield* advance("3 seconds")
+      // The caller has what was true when it asked.
+      assert.deepStrictEqual(yield* Fiber.join(first), [tool("old")])
+      yield* advance("2 seconds")
+      assert.deepStrictEqual((yield* connection.catalog).tools, { items: [tool("new")], generation: 1, stale: false })
+    })
+  )
+
+  it.effect("a list that comes late does not replace one that was read since", () =>
+    Effect.gen(function* () {
+      let tools = [tool("a")]
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => tools,
+        handle: (call) =>
+          simulation.generationsOf("tools/list").length === 2
+            ? Effect.tap(call.run, () => Effect.sleep("10 seconds"))
+            : call.run
+      })
+      const connection = yield* connect(simulation)
+      yield* connection.listTools()
+      const late = yield* Effect.forkChild(connection.listTools())
+      yield* settle
+      tools = [tool("b")]
+      yield* simulation.notify({ method: "notifications/tools/list_changed", params: undefined })
+      yield* advance("2 seconds")
+      const known = { items: [tool("b")], generation: 1, stale: false }
+      assert.deepStrictEqual((yield* connection.catalog).tools, known)
+      yield* advance("10 seconds")
+      assert.deepStrictEqual(yield* Fiber.join(late), [tool("a")])
+      assert.deepStrictEqual((yield* connection.catalog).tools, known)
+    })
+  )
+
   it.effect("a promise in a list that was overtaken by list_changed is none", () =>
     Effect.gen(function* () {
       const server = serverOf({ tools: [tool("a", { idempotentHint: true })] })

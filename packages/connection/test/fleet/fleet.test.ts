@@ -71,11 +71,11 @@ describe("a fleet", () => {
     })
   )
 
-  it.effect("refuses names that tools cannot carry, and options that are wrong, before anything is opened", () =>
+  it.effect("refuses names that nobody could read, and options that are wrong, before anything is opened", () =>
     Effect.gen(function* () {
       const simulation = SimulatedServer.makeUnsafe()
-      const named = yield* Effect.flip(McpFleet.make({ ok: to(simulation), "not ok": to(simulation) }))
-      assert.include(named.message, `"not ok": expected a name of at most 48 letters`)
+      const named = yield* Effect.flip(McpFleet.make({ ok: to(simulation), "not\nok": to(simulation) }))
+      assert.include(named.message, `"not\\nok": expected a name of 1 to 128 characters`)
       const timed = yield* Effect.flip(McpFleet.make({ ok: to(simulation), wrong: to(simulation, { maxWaiting: -1 }) }))
       assert.include(timed.message, "McpFleet, server wrong: McpConnection: maxWaiting: expected")
       const counted = yield* Effect.flip(McpFleet.make({}, { concurrency: 0 }))

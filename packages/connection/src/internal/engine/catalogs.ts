@@ -68,6 +68,8 @@ export const make = (): Catalogs => {
     stale: boolean
   ): Catalog.Changes => {
     const before = catalog[kind]
+    // It was read again since: what comes late knows less.
+    if (stale && before?.stale === false && before.generation === generation) return {}
     catalog = { ...catalog, [kind]: { items, generation, stale } }
     const change = before === undefined ? undefined : diff(before.items, items)
     return change === undefined ? {} : { [kind]: change }

@@ -9,6 +9,7 @@ import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Semaphore from "effect/Semaphore"
+import type * as Catalog from "../../Catalog.ts"
 import { ConnectionError, InternalError, type Reason } from "../../ConnectionError.ts"
 import type * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
@@ -35,6 +36,8 @@ export interface Published {
   readonly suspicions: Suspicion.Suspicions
   /** Tells that something more is desired of it than it knows, or that it may not have told of something. */
   readonly wish: (what: Wish) => void
+  /** Has lists read again: an answer was overtaken by a change that the server told of. */
+  readonly relist: (kinds: ReadonlyArray<Catalog.Kind>) => void
   /** Held by whoever asks it to tell of changes: of two who ask at once, the older wish could win. */
   readonly listenTurn: Semaphore.Semaphore
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
@@ -211,7 +214,7 @@ export const makePublished = (
   session: McpSession,
   openedAt: number,
   applied: Desired.Applied,
-  care: Pick<Published, "suspicions" | "wish">
+  care: Pick<Published, "suspicions" | "wish" | "relist">
 ): Published => ({
   ...care,
   generation,

@@ -134,7 +134,8 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     })
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
       suspicions,
-      wish: (what) => Queue.offerUnsafe(wishes, what)
+      wish: (what) => Queue.offerUnsafe(wishes, what),
+      relist: (kinds) => Queue.offerUnsafe(changedLists, kinds)
     })
     published = candidate
     let gone = false

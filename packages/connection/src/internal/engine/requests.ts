@@ -216,7 +216,10 @@ export const make = (
         // A session that drains knows only what was.
         if (Ref.getUnsafe(core.snapshot).published !== published) return Effect.void
         if (!catalogs.listed().includes(kind)) published.wish("More")
-        const changes = catalogs.note([readingOf(result)], generation)
+        const reading = readingOf(result)
+        const changes = catalogs.note([reading], generation)
+        // When the server told of the change, the list was not known yet: nobody has read it since.
+        if (reading.overtaken() && catalogs.current()[kind]?.stale === true) published.relist([kind])
         return Object.keys(changes).length === 0
           ? Effect.void
           : core.emit((at) => ConnectionEvent.CatalogChanged({ at, generation, changes }))

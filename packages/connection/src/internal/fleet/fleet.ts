@@ -28,8 +28,8 @@ const decodeOptions = decode(
   { of: "McpFleet" }
 )
 
-/** What a name may be: it goes before tools' names, which models take in few characters only. */
-const names = /^[A-Za-z0-9_.-]{1,48}$/
+/** What a name may be: whatever people call their servers. */
+const names = /^\P{Cc}{1,128}$/u
 
 interface StateOf {
   readonly server: string
@@ -215,7 +215,7 @@ const check = <R>(servers: Servers<R>): Effect.Effect<void, InvalidOptions> => {
     .filter((name) => !names.test(name))
     .map((name) => ({
       option: JSON.stringify(name),
-      expected: "a name of at most 48 letters, digits, `_`, `-` and `.`",
+      expected: "a name of 1 to 128 characters, without control characters",
       actual: `${name.length} characters`
     }))
   return Arr.isArrayNonEmpty(issues)

@@ -204,6 +204,7 @@ describe("mcp-tether chaos", () => {
 
   it.live.each<readonly [string, ReadonlyArray<string>, RegExp]>([
     ["arguments without a tool", ["--arg", "a=b"], /^--arg needs a --tool/],
+    ["a configuration without a name", ["--config", "mcp.json"], /^which of the configured servers\? Give its name$/],
     ["a tool without a server", ["--tool", "echo"], /^--tool needs a server/],
     [
       "a transport for a command",

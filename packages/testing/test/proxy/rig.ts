@@ -180,11 +180,11 @@ export const generation = ({ connection }: { readonly connection: McpConnection.
 /** The faults that happened. */
 export const happened = <F>({ proxy }: Rig<F>): ReadonlyArray<string> => proxy.happened.map(({ fault }) => fault._tag)
 
-/** Asks until it is so, at most five seconds. */
+/** Asks until it is so, at most fifteen seconds: on a busy machine, a program takes seconds to start. */
 export const until = (what: string, isSo: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => (isSo() ? Effect.void : Effect.fail("not yet" as const))).pipe(
     Effect.retry(Schedule.spaced("5 millis")),
-    Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.die(new Error(`waited in vain for ${what}`)) }),
+    Effect.timeoutOrElse({ duration: "15 seconds", orElse: () => Effect.die(new Error(`waited in vain for ${what}`)) }),
     Effect.orDie
   )
 

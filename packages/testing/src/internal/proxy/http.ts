@@ -87,6 +87,8 @@ class Line implements Director.Actor {
       server.on("connection", (socket) => this.connected(socket))
       server.once("error", reject)
       server.listen(port, "127.0.0.1", () => {
+        // Closed while it was rising.
+        if (this.isClosed) server.close()
         this.server = server
         // Known from the first time on: the same port is taken again after each crash.
         this.port = (server.address() as AddressInfo).port
@@ -170,8 +172,12 @@ class Line implements Director.Actor {
         : director.delay() - (director.weather.holds("SlowLink")?.latencyMillis ?? 0)
       if (millis <= 0) return
       await new Promise<void>((resolve) => {
-        this.later(millis, resolve)
-        socket.once("close", resolve)
+        const end = (): void => {
+          socket.off("close", end)
+          resolve()
+        }
+        this.later(millis, end)
+        socket.once("close", end)
       })
       if (socket.destroyed) return
     }
@@ -288,9 +294,14 @@ class Line implements Director.Actor {
       }
     )
     this.upstream.add(upstream)
-    upstream.on("close", () => this.upstream.delete(upstream))
+    const leave = (): void => void upstream.destroy()
+    // The socket is used again: what belongs to this request goes with it.
+    request.socket.once("close", leave)
+    upstream.on("close", () => {
+      this.upstream.delete(upstream)
+      request.socket.off("close", leave)
+    })
     upstream.on("error", onError)
-    request.socket.once("close", () => upstream.destroy())
     upstream.end(body)
   }
 
@@ -350,8 +361,12 @@ class Line implements Director.Actor {
         if (socket.destroyed) return
         if (!response.write(chunk))
           await new Promise<void>((resolve) => {
-            response.once("drain", resolve)
-            socket.once("close", resolve)
+            const end = (): void => {
+              socket.off("close", end)
+              resolve()
+            }
+            response.once("drain", end)
+            socket.once("close", end)
           })
       }
       response.end()

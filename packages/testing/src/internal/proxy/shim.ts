@@ -5,8 +5,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { connect, type Socket } from "node:net"
-import { createInterface } from "node:readline"
 import { setTimeout as sleep } from "node:timers/promises"
+import { onLine } from "./lines.ts"
 import { parse, requestIn } from "./message.ts"
 import { addressVariable, type Order, type ReplyFate, type Report, type Verdict } from "./protocol.ts"
 
@@ -81,47 +81,55 @@ const follow = (order: Order): void => {
   }
 }
 
-createInterface({ input: director }).on("line", (line) => follow(parse(line) as Order))
+onLine(director, (line) => follow(parse(line) as Order))
 tell({ _tag: "Hello", token })
 
+/** What is done to a line that has arrived. */
+type Arrival = () => void | Promise<void>
+
 /** Hands on what the client sends. */
-const toServer = async (line: string): Promise<void> => {
+const toServer = async (line: string): Promise<Arrival> => {
   const message = requestIn(parse(line))
   if (message === undefined) {
     // An answer to the server's own question.
-    if (!isSevered) server?.stdin?.write(`${line}\n`)
-    return
+    return () => {
+      if (!isSevered) server?.stdin?.write(`${line}\n`)
+    }
   }
   const { id, method, tool } = message
   const verdict = await ask((number) => ({ _tag: "Message", number, method, tool, isRequest: id !== undefined }))
   if (verdict.waitMillis > 0) await sleep(verdict.waitMillis)
-  if (isSevered) return
-  // What died with the request in its hands does not answer it.
-  const drop = verdict.crash === "afterReceiving" || verdict.reply?.drop === true
-  if (id !== undefined && verdict.reply !== undefined) fates.set(id, { ...verdict.reply, drop })
-  for (let time = 0; time < verdict.times; time += 1) server?.stdin?.write(`${line}\n`)
-  // When the server has had time to read it.
-  if (verdict.crash === "afterReceiving") setTimeout(moment, reading)
+  return () => {
+    if (isSevered) return
+    // What died with the request in its hands does not answer it.
+    const drop = verdict.crash === "afterReceiving" || verdict.reply?.drop === true
+    if (id !== undefined && verdict.reply !== undefined) fates.set(id, { ...verdict.reply, drop })
+    for (let time = 0; time < verdict.times; time += 1) server?.stdin?.write(`${line}\n`)
+    // When the server has had time to read it.
+    if (verdict.crash === "afterReceiving") setTimeout(moment, reading)
+  }
 }
 
 /** Hands on what the server says. */
-const toClient = async (line: string): Promise<void> => {
+const toClient = async (line: string): Promise<Arrival> => {
   const { waitMillis } = await ask((number) => ({ _tag: "Reply", number }))
   if (waitMillis > 0) await sleep(waitMillis)
-  if (isSevered) return
-  const id = replyIdIn(parse(line))
-  const fate = id === undefined ? undefined : fates.get(id)
-  if (id !== undefined) fates.delete(id)
-  if (fate?.crash === "afterEffect") {
-    moment()
-    return
+  return async () => {
+    if (isSevered) return
+    const id = replyIdIn(parse(line))
+    const fate = id === undefined ? undefined : fates.get(id)
+    if (id !== undefined) fates.delete(id)
+    if (fate?.crash === "afterEffect") {
+      moment()
+      return
+    }
+    if (fate?.drop === true) return
+    const text = fate?.corrupt === true ? line.slice(0, line.length / 2) : line
+    const written = new Promise<void>((resolve) => process.stdout.write(`${text}\n`, () => resolve()))
+    if (fate?.duplicate === true) process.stdout.write(`${text}\n`)
+    await written
+    if (fate?.crash === "afterReplying") setTimeout(moment, reading)
   }
-  if (fate?.drop === true) return
-  const text = fate?.corrupt === true ? line.slice(0, line.length / 2) : line
-  const written = new Promise<void>((resolve) => process.stdout.write(`${text}\n`, () => resolve()))
-  if (fate?.duplicate === true) process.stdout.write(`${text}\n`)
-  await written
-  if (fate?.crash === "afterReplying") setTimeout(moment, reading)
 }
 
 const replyIdIn = (value: unknown): string | number | undefined => {
@@ -129,11 +137,12 @@ const replyIdIn = (value: unknown): string | number | undefined => {
   return typeof value.id === "string" || typeof value.id === "number" ? value.id : undefined
 }
 
-/** One after the other, in the order in which they came. */
-const inTurn = (act: (line: string) => Promise<void>): ((line: string) => void) => {
+/** They are on their way together, and arrive in the order in which they came. */
+const inTurn = (travel: (line: string) => Promise<Arrival>): ((line: string) => void) => {
   let turn = Promise.resolve()
   return (line) => {
-    turn = turn.then(() => act(line))
+    const travelled = travel(line)
+    turn = turn.then(async () => (await travelled)())
   }
 }
 
@@ -150,10 +159,9 @@ const start = (): void => {
     else process.exit(code ?? 1)
   })
   child.stdin.on("error", () => {})
-  createInterface({ input: child.stdout }).on("line", inTurn(toClient))
-  const input = createInterface({ input: process.stdin })
-  input.on("line", inTurn(toServer))
-  input.on("close", () => {
+  onLine(child.stdout, inTurn(toClient))
+  onLine(process.stdin, inTurn(toServer))
+  process.stdin.on("end", () => {
     // The client is done: the server is told, and has its grace; the client's SIGTERM reaches both.
     child.stdin.end()
   })

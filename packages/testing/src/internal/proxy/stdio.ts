@@ -5,11 +5,11 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net"
-import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import type { StdioFault } from "../../Fault.ts"
 import type { StdioOptions, StdioProxy } from "../../FaultProxy.ts"
 import * as Director from "./director.ts"
+import { onLine } from "./lines.ts"
 import { parse } from "./message.ts"
 import { addressVariable, type Order, type Report, type Verdict } from "./protocol.ts"
 
@@ -78,13 +78,11 @@ class Control implements Director.Actor {
       this.shims.delete(socket)
       this.strangers.delete(socket)
     })
-    const lines = createInterface({ input: socket })
-    lines.on("error", () => {})
-    lines.on("line", (line) => {
-      // It comes from our own program, or is refused.
-      const report = parse(line) as Report
-      if (this.shims.has(socket)) this.answer(socket, report)
-      else if (report._tag === "Hello" && report.token === this.token) this.welcome(socket)
+    onLine(socket, (line) => {
+      // It comes from our own program, or is refused: then it may be anything.
+      const report = parse(line) as Report | null | undefined
+      if (this.shims.has(socket)) this.answer(socket, report as Report)
+      else if (report?._tag === "Hello" && report.token === this.token) this.welcome(socket)
       else socket.destroy()
     })
   }

@@ -95,6 +95,8 @@ export interface HttpProxy extends FaultProxy<HttpFault> {
  * as after the restart of a server that has them in its memory. `refuseStarts` resets the socket of a handshake; `halfOpen` is for the
  * sockets that are open; credentials that are refused are those that came last, until others come.
  *
+ * A handshake is `initialize` here: a server of the modern era, which is asked with `server/discover`, has none that could be struck.
+ *
  * Fails with `InvalidOptions` where the target is not on this machine, or a fault cannot happen over HTTP.
  *
  * @category constructors

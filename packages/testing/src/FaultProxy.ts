@@ -100,8 +100,6 @@ export interface HttpProxy extends FaultProxy<HttpFault> {
  * A handshake is `initialize`, or the `server/discover` of the modern era; an `initialize` after one that was refused goes on with it. Only
  * the reply to a request is struck: what comes before it in its stream gets through. A reply in JSON that arrives twice is a stream.
  *
- * A handshake is `initialize` here: a server of the modern era, which is asked with `server/discover`, has none that could be struck.
- *
  * Fails with `InvalidOptions` where the target is not on this machine, or a fault cannot happen over HTTP.
  *
  * @category constructors

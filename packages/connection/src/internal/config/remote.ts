@@ -4,7 +4,7 @@ import * as Redacted from "effect/Redacted"
 import type { Format, Transport } from "../../McpConfig.ts"
 import type { Keys } from "./document.ts"
 import type * as Entry from "./entry.ts"
-import type * as Expansion from "./expansion.ts"
+import * as Expansion from "./expansion.ts"
 import type { Context, Report } from "./report.ts"
 import { expanded, secrets } from "./values.ts"
 
@@ -97,7 +97,7 @@ const ofVariable = Effect.fnUntraced(function* (
   const value = yield* Effect.orElseSucceed(scope.variable(name), () => undefined)
   if (value !== undefined && value !== "") return value
   // A secret where the name of a variable belongs is a common mistake.
-  const isName = /^[A-Z_][A-Z0-9_]*$/.test(name)
+  const isName = /^[A-Z_][A-Z0-9_]*$/.test(name) && !Expansion.looksSecret(name)
   log.issue(keys, {
     expected: isName ? `the environment variable ${name}` : "the name of an environment variable that is set",
     actual: isName ? "nothing: it is not set" : "the name of none",

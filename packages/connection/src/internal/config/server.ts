@@ -35,6 +35,11 @@ export const read = Effect.fnUntraced(function* (
     issues: log.issues,
     notes: log.notes
   })
+  if (!names.test(name))
+    log.issue([], {
+      expected: "a server with a name of 1 to 128 characters, without control characters",
+      actual: name === "" ? "one without a name" : "one with another name"
+    })
   if (!isRecord(raw)) {
     log.issue([], { expected: "an object with a command or a url", actual: typeOf(raw) })
     return end()
@@ -58,6 +63,9 @@ export const read = Effect.fnUntraced(function* (
     })
   })
 })
+
+/** What a fleet takes: one name that it does not take would keep it from all of its servers. */
+const names = /^\P{Cc}{1,128}$/u
 
 /** A server is used unless one of the two says that it is not. */
 const isDisabled = (raw: unknown): boolean => isRecord(raw) && (raw["disabled"] === true || raw["enabled"] === false)

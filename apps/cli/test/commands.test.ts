@@ -1,20 +1,11 @@
 /** The commands that ask one server, as processes, against a server that nobody here wrote. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { fileURLToPath } from "node:url"
+import { operands } from "./support/everything.ts"
 import * as Terminal from "./support/terminal.ts"
 
-const everything = [
-  "--",
-  process.execPath,
-  "--import",
-  "data:text/javascript,setTimeout(()=>process.exit(99),60000).unref()",
-  fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js")),
-  "stdio"
-]
-
 const run = (...args: ReadonlyArray<string>) =>
-  Effect.scoped(Effect.flatMap(Terminal.make, (terminal) => terminal.run([...args, ...everything])))
+  Effect.scoped(Effect.flatMap(Terminal.make, (terminal) => terminal.run([...args, ...operands])))
 
 describe("mcp-tether", () => {
   it.live("resources lists what there is to read, and the templates", () =>

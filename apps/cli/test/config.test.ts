@@ -4,19 +4,9 @@ import * as Effect from "effect/Effect"
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
-import { fileURLToPath } from "node:url"
 import type { Diagnosis } from "../src/doctor/diagnose.ts"
+import { everything } from "./support/everything.ts"
 import * as Terminal from "./support/terminal.ts"
-
-const everything = {
-  command: process.execPath,
-  args: [
-    "--import",
-    "data:text/javascript,setTimeout(()=>process.exit(99),60000).unref()",
-    fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js")),
-    "stdio"
-  ]
-}
 
 const servers = {
   everything,

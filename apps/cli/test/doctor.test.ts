@@ -3,12 +3,11 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
-import { fileURLToPath } from "node:url"
 import type { Diagnosis } from "../src/doctor/diagnose.ts"
+import { operands } from "./support/everything.ts"
 import * as Terminal from "./support/terminal.ts"
 
 const bounded = ["--import", "data:text/javascript,setTimeout(()=>process.exit(99),60000).unref()"]
-const everything = fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js"))
 
 const doctor = (...args: ReadonlyArray<string>) =>
   Effect.scoped(
@@ -28,7 +27,7 @@ const script = (code: string) => [process.execPath, ...bounded, "-e", code]
 describe("mcp-tether doctor", () => {
   it.live("a healthy server: what it speaks, how fast, and what it has", () =>
     Effect.gen(function* () {
-      const { code, stderr, stdout } = yield* doctor("--", process.execPath, ...bounded, everything, "stdio")
+      const { code, stderr, stdout } = yield* doctor(...operands)
       assert.strictEqual(code, 0, stderr)
       assert.match(
         stdout,

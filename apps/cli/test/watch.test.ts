@@ -8,6 +8,7 @@ import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Board from "../src/watch/board.ts"
 import { frame, span, sparkline } from "../src/watch/frame.ts"
+import { operands } from "./support/everything.ts"
 import * as Terminal from "./support/terminal.ts"
 
 const server = {
@@ -112,20 +113,11 @@ describe("how it looks", () => {
   })
 })
 
-const everything = [
-  "--",
-  process.execPath,
-  "--import",
-  "data:text/javascript,setTimeout(()=>process.exit(99),60000).unref()",
-  fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js")),
-  "stdio"
-]
-
 describe("mcp-tether watch", () => {
   it.live("--json prints each state of a server as a line, until it is told to stop", () =>
     Effect.gen(function* () {
       const terminal = yield* Terminal.make
-      const running = yield* terminal.start(["watch", "--json", ...everything])
+      const running = yield* terminal.start(["watch", "--json", ...operands])
       yield* running.says(/"_tag":"Ready"/)
       running.child.kill("SIGINT")
       const { stdout } = yield* running.ended
@@ -140,7 +132,7 @@ describe("mcp-tether watch", () => {
   it.live("without a terminal says what to do", () =>
     Effect.gen(function* () {
       const terminal = yield* Terminal.make
-      const { code, stderr } = yield* terminal.run(["watch", ...everything])
+      const { code, stderr } = yield* terminal.run(["watch", ...operands])
       assert.strictEqual(code, 1)
       assert.include(stderr, "there is none: use --json")
     }).pipe(Effect.scoped)
@@ -163,7 +155,7 @@ describe("mcp-tether watch", () => {
     () =>
       Effect.gen(function* () {
         const bin = path.join(path.dirname(fileURLToPath(import.meta.url)), "../src/bin.ts")
-        const quoted = [process.execPath, bin, "watch", ...everything].map((part) => `'${part}'`).join(" ")
+        const quoted = [process.execPath, bin, "watch", ...operands].map((part) => `'${part}'`).join(" ")
         yield* Effect.acquireRelease(
           Effect.sync(() => tmux("new-session", "-d", "-x", "100", "-y", "20", `${quoted}; sleep 20`)),
           () => Effect.sync(() => tmux("kill-server"))

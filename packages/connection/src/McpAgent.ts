@@ -56,14 +56,22 @@ import * as Offers from "./internal/agent/offers.ts"
 import * as McpConnection from "./McpConnection.ts"
 
 /**
- * Where the tools of an agent come from: a fleet, or connections by name.
+ * What of a fleet (`McpFleet.Shape`) an agent needs.
  *
  * @category models
  * @since 0.1.0
  */
-export type Source =
-  | { readonly connections: Effect.Effect<ReadonlyMap<string, McpConnection.Shape>> }
-  | ReadonlyMap<string, McpConnection.Shape>
+export interface Fleet {
+  readonly connections: Effect.Effect<ReadonlyMap<string, McpConnection.Shape>>
+}
+
+/**
+ * Where the tools of an agent come from: a fleet, or connections by name, in a map or in a record.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Source = Fleet | ReadonlyMap<string, McpConnection.Shape> | Readonly<Record<string, McpConnection.Shape>>
 
 /**
  * Options of {@link make}.
@@ -72,7 +80,10 @@ export type Source =
  * @since 0.1.0
  */
 export interface Options {
-  /** How long the first list of a server's tools is waited for; a server that has none by then has none in this turn. Default: 5 seconds. */
+  /**
+   * How long the first list of a server's tools is waited for, in one turn of each of its sessions. A server that has none by then has none
+   * in this turn, holds up no other one, and has them as soon as it says. Default: 5 seconds.
+   */
   readonly listWithin?: Duration.Input | undefined
 }
 
@@ -101,8 +112,8 @@ export interface AgentFunction {
   /** JSON Schema of the arguments. */
   readonly inputSchema: Tool["inputSchema"]
   /**
-   * Calls the tool, and answers in words for a model, also where it fails. Rejects only when `signal` was aborted, which cancels the
-   * call.
+   * Calls the tool, and answers in words for a model, also where it fails. Rejects only when `signal` was aborted, with its
+   * reason; that cancels the call, which may have run.
    */
   readonly execute: (
     args: Readonly<Record<string, unknown>>,
@@ -150,6 +161,33 @@ export interface Agent {
 
 /**
  * The tools of many servers, for an agent.
+ *
+ * A model that calls a tool which is not in its toolkit, because it remembers it from a turn before a deploy, is the one thing that
+ * `effect/ai` takes for an error of the turn (`AiError`), and not of the tool; plain functions leave that to the agent.
+ *
+ * @example
+ * ```ts
+ * import { McpConnection } from "@mcp-tether/connection"
+ * import * as McpAgent from "@mcp-tether/connection/McpAgent"
+ * import { Faults, SimulatedServer } from "@mcp-tether/testing"
+ * import { Effect, References } from "effect"
+ *
+ * const told = await Effect.gen(function* () {
+ *   const server = yield* SimulatedServer.make({
+ *     tools: { pay: { handler: () => Effect.succeed("paid") } },
+ *     // The second time the server dies after it has paid, and before it can say so.
+ *     faults: Faults.script(Faults.on({ tool: "pay", nth: 2 }, Faults.crash({ when: "afterEffect" })))
+ *   })
+ *   const agent = McpAgent.make({ bank: yield* McpConnection.make({ transport: server.transport }) })
+ *   const [pay] = yield* agent.functions
+ *   return yield* Effect.promise(async () => [pay?.name, await pay?.execute({}), await pay?.execute({}), await pay?.execute({})])
+ * }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"), Effect.runPromise)
+ *
+ * told[0] // => "bank__pay"
+ * told[1] // => "paid"
+ * told[2]?.includes("The tool may have run; its outcome is unknown.") // => true
+ * told[3] // => "paid"
+ * ```
  *
  * @category constructors
  * @since 0.1.0

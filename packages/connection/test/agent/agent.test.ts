@@ -199,7 +199,7 @@ describe("an agent's tools", () => {
       const agent = McpAgent.make(new Map([["bank", yield* connect(server)]]))
       const toolkit = yield* agent.toolkit
       assert.deepStrictEqual(yield* told(toolkit, "bank__broken"), ["failure", "no money"])
-      assert.deepStrictEqual(yield* told(toolkit, "bank__picture"), ["result", "[image, image/png]"])
+      assert.deepStrictEqual(yield* told(toolkit, "bank__picture"), ["result", `[image, image/png]\n{"n":1}`])
       assert.deepStrictEqual(yield* told(toolkit, "bank__data"), ["result", `{"n":1}`])
       assert.deepStrictEqual(yield* told(toolkit, "bank__data", "text"), [
         "failure",

@@ -1,5 +1,5 @@
 /** A connection as an `McpClient` of `effect/ai`. */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as AiClient from "effect/ai/McpClient"
@@ -17,7 +17,8 @@ import {
 import * as McpSchema from "effect/ai/McpSchema"
 import type { Shape } from "../../McpConnection.ts"
 import type { SessionInfo } from "../../McpSession.ts"
-import type { RequestError } from "../../RequestError.ts"
+import type { ConnectionUnavailable, RequestError } from "../../RequestError.ts"
+import { mayHaveBegun } from "./words.ts"
 
 /** By which `effect/ai` knows its clients; it does not export it. */
 const typeId = "~effect/ai/McpClient"
@@ -111,27 +112,54 @@ const reasonOf = (error: RequestError): McpClientError["reason"] => {
   switch (error._tag) {
     case "OutcomeUnknown":
       return new TransportError({ description: error.message, cause: error })
-    case "ConnectionUnavailable": {
-      const reason = error.cause?.reason
-      return reason?._tag === "Unauthorized"
-        ? new HttpError({
-            status: reason.status,
-            description: error.message,
-            ...(reason.challenge === undefined ? {} : { wwwAuthenticate: reason.challenge })
-          })
-        : new TransportError({ description: error.message, cause: error })
-    }
+    case "ConnectionUnavailable":
+      return unavailable(error)
     case "ConnectionClosed":
-      return new ClosedError({ description: error.message })
+      return new ClosedError({ description: saying(error.message, error.delivery === "Unknown") })
     case "RequestTimeout":
       return new TimeoutError({
         operation: `${error.tool ?? error.method}${error.delivery === "Unknown" ? ", which may have run," : ""}`
       })
     case "ServerRejected":
-      return new ProtocolError({ code: error.code, data: error.data, description: error.description })
+      return new ProtocolError({
+        // JSON-RPC 2.0 §5.1 asks for an integer; the constructor insists, and a server may send anything.
+        ...(Number.isInteger(error.code) ? { code: error.code } : {}),
+        data: error.data,
+        description: saying(error.description, error.tool !== undefined && mayHaveBegun(error)),
+        cause: error
+      })
     case "InvalidResult":
-      return new ValidationError({ description: error.message, cause: error })
+      return new ValidationError({ description: saying(error.message, error.tool !== undefined), cause: error })
     case "InvalidRequest":
       return new ConfigurationError({ description: error.message, cause: error })
   }
 }
+
+/** Where the server was heard over HTTP, what it said is a part of the error. */
+const unavailable = (error: ConnectionUnavailable): McpClientError["reason"] => {
+  const description = saying(error.message, error.delivery === "Unknown")
+  const reason = error.cause?.reason
+  switch (reason?._tag) {
+    case "Unauthorized":
+      return new HttpError({
+        status: reason.status,
+        description,
+        ...(reason.challenge === undefined ? {} : { wwwAuthenticate: reason.challenge })
+      })
+    case "ServerUnavailable":
+      return new HttpError({
+        status: reason.status,
+        description,
+        // As in its header (RFC 9110 §10.2.3): whole seconds.
+        ...(reason.retryAfter === undefined
+          ? {}
+          : { retryAfter: String(Math.ceil(Duration.toSeconds(reason.retryAfter))) })
+      })
+    case "UnexpectedStatus":
+      return new HttpError({ status: reason.status, description })
+    default:
+      return new TransportError({ description, cause: error })
+  }
+}
+
+const saying = (text: string, mayHaveRun: boolean): string => (mayHaveRun ? `${text}; it may have run` : text)

@@ -6,8 +6,9 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as AiTool from "effect/ai/Tool"
 import * as AiToolkit from "effect/ai/Toolkit"
-import type { Agent, Offer, Options, Source, Toolkit } from "../../McpAgent.ts"
+import type { Agent, Fleet, Offer, Options, Source, Toolkit } from "../../McpAgent.ts"
 import type * as McpConnection from "../../McpConnection.ts"
+import * as FirstList from "./firstList.ts"
 import * as Names from "./names.ts"
 import * as Words from "./words.ts"
 
@@ -23,13 +24,13 @@ interface Made {
 }
 
 export const make = (source: Source, options: Options = {}): Agent => {
-  const within = Duration.fromInputUnsafe(options.listWithin ?? "5 seconds")
-  const connections = isFleet(source) ? source.connections : Effect.succeed(source)
+  const toolsOf = FirstList.make(Duration.fromInputUnsafe(options.listWithin ?? "5 seconds"))
+  const connections = connectionsOf(source)
   let made: Made = { of: [], offers: [], toolkit: undefined }
 
   const current = Effect.gen(function* () {
     const members = [...(yield* connections)]
-    const lists = yield* Effect.forEach(members, ([, connection]) => toolsOf(connection, within), {
+    const lists = yield* Effect.forEach(members, ([, connection]) => toolsOf(connection), {
       concurrency: "unbounded"
     })
     const of = members.flatMap(([server, connection], index) => [server, connection, lists[index] ?? none])
@@ -56,11 +57,15 @@ export const make = (source: Source, options: Options = {}): Agent => {
         name: offer.name,
         description: offer.tool.description ?? "",
         inputSchema: offer.tool.inputSchema,
-        execute: (args, { signal } = {}) =>
-          run(
-            Effect.catch(call(offer, args), (words) => Effect.succeed(words)),
-            signal === undefined ? undefined : { signal }
-          )
+        execute: (args, { signal } = {}) => {
+          const answer = Effect.catch(call(offer, args), (words) => Effect.succeed(words))
+          if (signal === undefined) return run(answer)
+          // Agents tell by the reason (an `AbortError`) that they were the ones who cancelled. A fiber runs up to its first pause before it
+          // looks at the signal: a call that was cancelled before must not get that far.
+          return signal.aborted
+            ? Promise.reject(signal.reason)
+            : run(answer, { signal }).catch((cause) => Promise.reject(signal.aborted ? signal.reason : cause))
+        }
       }))
     }),
     call: (name, args) =>
@@ -73,29 +78,28 @@ export const make = (source: Source, options: Options = {}): Agent => {
 
 const none: ReadonlyArray<Tool> = []
 
-const isFleet = (source: Source): source is Exclude<Source, ReadonlyMap<string, unknown>> =>
-  Predicate.hasProperty(source, "connections")
+const connectionsOf = (source: Source): Effect.Effect<Iterable<readonly [string, McpConnection.Shape]>> =>
+  isFleet(source) ? source.connections : Effect.sync(() => (isMap(source) ? source : Object.entries(source)))
 
-/** The last known tools, also of a server that is down; those of one that was never asked, as soon as it says. */
-const toolsOf = (connection: McpConnection.Shape, within: Duration.Duration): Effect.Effect<ReadonlyArray<Tool>> =>
-  Effect.flatMap(connection.catalog, ({ tools }) =>
-    tools === undefined
-      ? Effect.flatMap(
-          Effect.timeoutOption(Effect.ignore(connection.listTools()), within),
-          // As the catalog has them: the same list is the same array.
-          () => Effect.map(connection.catalog, ({ tools }) => tools?.items ?? none)
+/** A server of a record may be called `connections`; it is no effect. */
+const isFleet = (source: Source): source is Fleet =>
+  Predicate.hasProperty(source, "connections") && Effect.isEffect(source.connections)
+
+const isMap = (source: Exclude<Source, Fleet>): source is ReadonlyMap<string, McpConnection.Shape> =>
+  source instanceof Map
+
+/** Calls a tool; both ends are words. The arguments are a model's: they can be anything. */
+const call = ({ connection, tool }: Known, args: unknown): Effect.Effect<string, string> =>
+  Predicate.isObject(args)
+    ? connection.callTool({ name: tool.name, arguments: { ...args } }).pipe(
+        Effect.mapError((error) => Words.ofError(tool.name, error)),
+        Effect.flatMap((result) =>
+          result.isError === true
+            ? Effect.fail(Words.ofResult(tool.name, result))
+            : Effect.succeed(Words.ofResult(tool.name, result))
         )
-      : Effect.succeed(tools.items)
-  )
-
-/** Calls a tool; both ends are words. */
-const call = ({ connection, tool }: Known, args: Readonly<Record<string, unknown>>): Effect.Effect<string, string> =>
-  connection.callTool({ name: tool.name, arguments: { ...args } }).pipe(
-    Effect.mapError((error) => Words.ofError(tool.name, error)),
-    Effect.flatMap((result) =>
-      result.isError === true ? Effect.fail(Words.ofResult(result)) : Effect.succeed(Words.ofResult(result))
-    )
-  )
+      )
+    : Effect.fail(`${tool.name} did not run: its arguments have to be a JSON object.`)
 
 const toolkitOf = Effect.fnUntraced(function* (offers: ReadonlyArray<Known>): Effect.fn.Return<Toolkit> {
   const tools = offers.map(({ name, tool }) =>
@@ -107,15 +111,7 @@ const toolkitOf = Effect.fnUntraced(function* (offers: ReadonlyArray<Known>): Ef
       failureMode: "return"
     }).annotate(AiTool.Strict, false)
   )
-  const handlers = Object.fromEntries(
-    offers.map((offer) => [
-      offer.name,
-      (params: unknown) =>
-        Predicate.isObject(params)
-          ? call(offer, params as Readonly<Record<string, unknown>>)
-          : Effect.fail(`${offer.tool.name} did not run: its arguments have to be a JSON object.`)
-    ])
-  )
+  const handlers = Object.fromEntries(offers.map((offer) => [offer.name, (params: unknown) => call(offer, params)]))
   const toolkit = AiToolkit.make(...tools)
   return yield* toolkit.pipe(Effect.provideContext(yield* toolkit.toHandlers(handlers)))
 })

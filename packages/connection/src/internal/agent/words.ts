@@ -1,38 +1,50 @@
 /** What a model is told: of results, and of what is known of a call that failed. */
 import type { CallToolResult } from "@modelcontextprotocol/client"
 import * as Duration from "effect/Duration"
-import type { RequestError } from "../../RequestError.ts"
+import type { RequestError, ServerRejected } from "../../RequestError.ts"
+
+const mayHaveRun = "The tool may have run; its outcome is unknown."
 
 const lookFirst = "Find out whether it had its effect before you call it again."
 
-/** One or two sentences: what is known, and what to do. */
+/** JSON-RPC 2.0 §5.1: what cannot be parsed, is no request, names no method or tool, or has wrong arguments is not carried out. */
+const refusals: ReadonlySet<number> = new Set([-32_700, -32_600, -32_601, -32_602])
+
+/** What is known, and what to do. */
 export const ofError = (tool: string, error: RequestError): string => {
   switch (error._tag) {
     case "OutcomeUnknown":
-      return `The connection was lost while ${tool} was called. The tool may have run; its outcome is unknown. ${lookFirst}`
+      return `The connection was lost while ${tool} was called. ${mayHaveRun} ${lookFirst}`
     case "RequestTimeout":
       return error.delivery === "Unknown"
-        ? `${tool} gave no answer within ${Duration.format(error.after)}. The tool may have run; its outcome is unknown. ${lookFirst}`
+        ? `${tool} gave no answer within ${Duration.format(error.after)}. ${mayHaveRun} ${lookFirst}`
         : `${tool} did not run: the server was not reached within ${Duration.format(error.after)}. It may be called again.`
     case "ConnectionUnavailable":
     case "ConnectionClosed":
-      return error.delivery === "Unknown"
-        ? `The connection was lost while ${tool} was called. The tool may have run; its outcome is unknown. ${lookFirst}`
-        : `${tool} did not run: its server cannot be reached now${because(error)}. It may be called again later.`
+      if (error.delivery === "Unknown")
+        return `The connection was lost while ${tool} was called. ${mayHaveRun} ${lookFirst}`
+      return error._tag === "ConnectionUnavailable" && error.because !== "Failed"
+        ? `${tool} did not run: its server cannot be reached now${because(error)}. It may be called again later.`
+        : `${tool} did not run: its server cannot be reached, and nobody tries any more${because(error)}. Do without it, or say that it has to be repaired.`
     case "ServerRejected":
-      return `${tool} was rejected: ${error.description} (${error.code}).`
+      return mayHaveBegun(error)
+        ? `${tool} failed in its server: ${error.description} (${error.code}). It may have run in part. ${lookFirst}`
+        : `${tool} did not run, its server refused the call: ${error.description} (${error.code}).`
     case "InvalidResult":
-      return `${tool} ran, but its answer is not valid: ${error.description}.`
+      return `${tool} was called, and its answer is not valid: ${error.description}. It may have run. ${lookFirst}`
     case "InvalidRequest":
       return `${tool} did not run: ${error.description}.`
   }
 }
 
+/** Whether a server that answered with an error may have done something before. */
+export const mayHaveBegun = ({ code }: ServerRejected): boolean => !refusals.has(code)
+
 const because = (error: RequestError): string =>
   error._tag === "ConnectionUnavailable" && error.cause !== undefined ? ` (${error.cause.reason.message})` : ""
 
-/** A result as a text. What is no text is named. */
-export const ofResult = ({ content, structuredContent }: CallToolResult): string => {
+/** A result as a text, and never an empty one: some models take none. What is no text is named. */
+export const ofResult = (tool: string, { content, isError, structuredContent }: CallToolResult): string => {
   const texts = content.map((block): string => {
     switch (block.type) {
       case "text":
@@ -46,5 +58,10 @@ export const ofResult = ({ content, structuredContent }: CallToolResult): string
         return "text" in block.resource ? block.resource.text : `[${block.resource.uri}]`
     }
   })
-  return texts.length === 0 && structuredContent !== undefined ? JSON.stringify(structuredContent) : texts.join("\n")
+  // MCP 2025-11-25, Tools, Structured Content: a text says the same. Not every server has it.
+  if (structuredContent !== undefined && !content.some(({ type }) => type === "text"))
+    texts.push(JSON.stringify(structuredContent))
+  const text = texts.join("\n")
+  if (text.trim() !== "") return text
+  return isError === true ? `${tool} failed, and did not say why.` : `${tool} ran, and answered nothing.`
 }

@@ -409,7 +409,7 @@ describe("the toolkit of real servers", () => {
         const run = Effect.fnUntraced(function* (name: string, params: unknown) {
           const results = yield* Effect.flatMap(toolkit, ({ handle }) => handle(name, params))
           const last = yield* Stream.runLast(results)
-          return last._tag === "Some" ? [last.value.isFailure, last.value.result] : undefined
+          return last._tag === "Some" ? [last.value.isFailure, last.value.encodedResult] : undefined
         })
         yield* toolkit
         for (const message of ["one", "two", "three"]) {

@@ -33,11 +33,16 @@
  *     description,
  *     inputSchema: jsonSchema(inputSchema),
  *     execute: (args, { abortSignal }) => ask(args as Record<string, unknown>, { signal: abortSignal }),
- *     toModelOutput: ({ output: { isFailure, parts, text } }: { output: McpAgent.Answer }) =>
- *       isFailure
- *         ? { type: "error-text", value: text }
- *         : { type: "content", value: parts.map((part) => part.type === "text" ? part : { ...part, data: { type: "data", data: part.data } }) }
+ *     toModelOutput: ({ output }) => shown(output as McpAgent.Answer)
  *   })
+ *
+ * const shown = ({ isFailure, parts, text }: McpAgent.Answer) =>
+ *   isFailure
+ *     ? { type: "error-text" as const, value: text }
+ *     : { type: "content" as const, value: parts.map((part) => (part.type === "text" ? part : asData(part))) }
+ *
+ * const asData = ({ data, mediaType }: { readonly data: string; readonly mediaType: string }) =>
+ *   ({ type: "file", mediaType, data: { type: "data", data } }) as const
  *
  * export const toolsOf = (functions: ReadonlyArray<McpAgent.AgentFunction>) =>
  *   Object.fromEntries(functions.map((tool) => [tool.name, toolOf(tool)]))

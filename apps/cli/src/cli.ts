@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import packageJson from "../package.json" with { type: "json" }
 import { TokenStore } from "./auth/TokenStore.ts"
 import type { CommandFailed } from "./CommandFailed.ts"
+import { chaos } from "./chaos/command.ts"
 import { call } from "./commands/call.ts"
 import { login } from "./commands/login.ts"
 import { logout } from "./commands/logout.ts"
@@ -20,7 +21,21 @@ import { simulate, type SimulateFailed } from "./simulate/command.ts"
 
 const root = Command.make("mcp-tether").pipe(
   Command.withDescription("MCP connections that survive their servers"),
-  Command.withSubcommands([demo, simulate, doctor, watch, login, logout, tools, call, resources, prompts, read, ping])
+  Command.withSubcommands([
+    demo,
+    chaos,
+    simulate,
+    doctor,
+    watch,
+    login,
+    logout,
+    tools,
+    call,
+    resources,
+    prompts,
+    read,
+    ping
+  ])
 )
 
 const runRoot = Command.runWith(root, { version: packageJson.version })

@@ -218,6 +218,8 @@ export interface ParseOptions extends LoadOptions {
  * @since 0.1.0
  */
 export interface LoadOptions {
+  /** The form to read, where a file has several. Default: the one that it has. */
+  readonly format?: Format | undefined
   /** What `${workspaceFolder}` is, absolute. Default: none for `parse`; for `load`, the folder of the project that the file is in. */
   readonly cwd?: string | undefined
   /** What `${userHome}` is, and a leading `~` in `command` and `cwd`. Default: `HOME`, or `USERPROFILE`, of the environment. */

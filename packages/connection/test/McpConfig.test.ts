@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import { execFile } from "node:child_process"
 import { promisify, inspect } from "node:util"
 import * as McpConfig from "../src/McpConfig.ts"
+import * as McpFleet from "../src/McpFleet.ts"
 
 const env = { GITHUB_TOKEN: "ghp_of-the-environment", HOME: "/home/ada" }
 
@@ -411,6 +412,26 @@ enabled = false
     })
   )
 
+  it.effect("are chosen between, where a file has several and the caller says which", () =>
+    Effect.gen(function* () {
+      const both = '{ "mcpServers": { "a": { "command": "a" } }, "servers": { "b": { "command": "b" } } }'
+      const names = (format: McpConfig.Format) =>
+        Effect.map(parse(both, { format }), ({ servers, source }) => [
+          source.format,
+          ...servers.map(({ name }) => name)
+        ])
+      assert.deepStrictEqual(yield* names("mcpServers"), ["mcpServers", "a"])
+      assert.deepStrictEqual(yield* names("servers"), ["servers", "b"])
+      const other = yield* Effect.flip(parse(both, { format: "mcp_servers" }))
+      assert.strictEqual(
+        other.message,
+        "the MCP configuration: expected an object with mcp_servers, got mcpServers and servers"
+      )
+      const none = yield* Effect.flip(parse("{}", { format: "servers" }))
+      assert.strictEqual(none.message, "the MCP configuration: expected an object with servers, got none of them")
+    })
+  )
+
   it.effect("any name will do for a server", () =>
     Effect.gen(function* () {
       const config = yield* parse(
@@ -424,6 +445,31 @@ enabled = false
     })
   )
 })
+
+/** One file of each syntax, with everything in it. */
+const whole = {
+  json: `{ // all of it
+  "mcpServers": {
+    "a": { "command": "npx", "args": ["-y", "\\u00e9", 3, true], "env": { "A": "\${GITHUB_TOKEN:-x}" }, },
+    "b": { "type": "http", "url": "https://example.com/mcp", "headers": { "X": "y" }, "timeout": 1.5e3 }
+  } /* the end */
+}`,
+  toml: `# all of it
+model = "gpt-5"
+[mcp_servers.a]
+command = 'npx'
+args = ["-y", "\\u00e9",
+  "c"]
+env = { A = "\${GITHUB_TOKEN:-x}", B = """
+two lines""" }
+startup_timeout_sec = 1.5e1
+[mcp_servers."b c"]
+url = "https://example.com/mcp"
+enabled = true
+[[profiles]]
+since = 2026-01-31T10:00:00Z
+`
+}
 
 describe("a file that cannot be read", () => {
   const cases: ReadonlyArray<readonly [what: string, text: string, path: string | undefined, message: string]> = [
@@ -553,6 +599,47 @@ describe("a file that cannot be read", () => {
     )
   }
 
+  it.effect.prop(
+    "wherever it is cut off or damaged: it is read, or fails with what is wrong",
+    [
+      Schema.Literals(Object.values(whole)),
+      Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })),
+      Schema.Literals([
+        "",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        "'",
+        ",",
+        ":",
+        "=",
+        "\n",
+        "\\",
+        "\r",
+        "${",
+        "\u0001",
+        "é",
+        '"""',
+        "#"
+      ]),
+      Schema.Boolean
+    ],
+    ([text, where, what, cut]) =>
+      Effect.gen(function* () {
+        const at = Math.floor(text.length * where)
+        const damaged = text.slice(0, at) + what + (cut ? "" : text.slice(at + 1))
+        const path = text.startsWith("{") ? "mcp.json" : "config.toml"
+        const result = yield* Effect.result(parse(damaged, { path }))
+        if (Result.isFailure(result)) {
+          assert.strictEqual(result.failure._tag, "InvalidConfig")
+          assert.notInclude(result.failure.message, "undefined")
+        }
+      }),
+    { arbitrary: { runs: 300, seed: 11 } }
+  )
+
   it.effect("nested without end: it fails like any other", () =>
     Effect.gen(function* () {
       for (const text of ["[".repeat(200_000), `x = ${"[".repeat(200_000)}`]) {
@@ -660,8 +747,37 @@ describe("a server that is wrong", () => {
     ],
     [
       { url: "https://example.com", headers: { "X Y": "1", Z: "a\nb" } },
-      'mcpServers.it.headers["X Y"]: expected the name of a header, got other characters than a header\'s name has',
+      "mcpServers.it.headers: expected the name of a header, got other characters than a header's name has",
       "mcpServers.it.headers.Z: expected the value of a header, on one line, got line breaks, or characters that a header cannot have"
+    ],
+    [
+      { command: "${NOT_SET:-}", cwd: "${NOT_SET:- }" },
+      "mcpServers.it.command: expected a string that is not empty, got nothing, after its variables were filled in",
+      "mcpServers.it.cwd: expected a string that is not empty, got nothing, after its variables were filled in"
+    ],
+    [
+      { command: "x\0", args: ["a", "b\0"], cwd: "\0", env: { A: "\0" } },
+      "mcpServers.it.command: expected a text without NUL characters, got one with them",
+      "mcpServers.it.args[1]: expected a text without NUL characters, got one with them",
+      "mcpServers.it.cwd: expected a text without NUL characters, got one with them",
+      "mcpServers.it.env.A: expected a text without NUL characters, got one with them"
+    ],
+    [
+      { command: "x", env: { "KEY=sk-hush": "", "": "1" } },
+      "mcpServers.it.env: expected the name of a variable, without =, got another one",
+      'mcpServers.it.env[""]: expected the name of a variable, without =, got another one'
+    ],
+    [
+      { url: "https://example.com", headers: { "Authorization: Bearer sk-hush": "" } },
+      "mcpServers.it.headers: expected the name of a header, got other characters than a header's name has"
+    ],
+    [
+      { url: "https://example.com", headers: { Authorization: "Bearer ${ghp_16C7e42F292c6912E7710c838347Ae178B4a}" } },
+      "mcpServers.it.headers.Authorization: expected the name of an environment variable that is set, got the name of none"
+    ],
+    [
+      { url: "https://example.com", bearer_token_env_var: "AKIAIOSFODNN7EXAMPLE" },
+      "mcpServers.it.bearer_token_env_var: expected the name of an environment variable that is set, got the name of none"
     ],
     [
       { url: "https://example.com", bearer_token_env_var: "NOT_SET" },
@@ -691,6 +807,32 @@ describe("a server that is wrong", () => {
       })
     )
   }
+
+  it.effect("has a name that a fleet does not take", () =>
+    Effect.gen(function* () {
+      const config = yield* json({
+        mcpServers: {
+          "": { command: "x" },
+          "a\nb": { command: "x" },
+          ["n".repeat(129)]: { command: "x" },
+          "any other name, 名前": { command: "x" }
+        }
+      })
+      assert.deepStrictEqual(
+        config.servers.map(({ name }) => name),
+        ["any other name, 名前"]
+      )
+      const expected = "expected a server with a name of 1 to 128 characters, without control characters"
+      assert.deepStrictEqual(
+        config.broken.map(({ error }) => error.message.replace(/\(.*\)/, "()")),
+        [
+          `the MCP configuration: mcpServers[""] (): ${expected}, got one without a name`,
+          `the MCP configuration: mcpServers["a\\nb"] (): ${expected}, got one with another name`,
+          `the MCP configuration: mcpServers.${"n".repeat(129)} (): ${expected}, got one with another name`
+        ]
+      )
+    })
+  )
 
   it.effect("is told to be disabled, too", () =>
     Effect.gen(function* () {
@@ -736,6 +878,7 @@ describe("what is worth knowing", () => {
       "Suspicious mcpServers.it.command: it is started without a shell: arguments belong into args"
     ],
     [{ command: "C:\\Program Files\\node.exe" }],
+    [{ command: "${NOT_SET:-npx}" }],
     [
       { command: "x", env: { TOKEN: "$GITHUB_TOKEN" } },
       "Suspicious mcpServers.it.env.TOKEN: it is passed as it is: a variable is written ${NAME}, with braces"
@@ -928,6 +1071,9 @@ describe("secrets", () => {
       twisted: { type: "stdio", command: "x", env: { A: { secret } }, args: [[secret]], cwd: [secret], url: [secret] },
       named: { url: "https://example.com", bearer_token_env_var: secret, env_http_headers: { "X-A": secret } },
       lost: { url: secret, headers: { "X-A": `${secret}\n` } },
+      keyed: { command: "x", env: { [`KEY=${secret}`]: 1, [`KEY: ${secret}`]: { a: 1 } } },
+      headed: { url: "https://example.com", headers: { [`Authorization: ${secret}`]: 1 } },
+      emptied: { command: "${NOT_SET:-}", cwd: "${SECRET}\0", args: ["${SECRET}\0"] },
       text: secret
     }
     const quoted = JSON.stringify(secret)
@@ -1030,6 +1176,47 @@ describe("from a configuration to a connection", () => {
     })
   )
 
+  it.effect("one that is used is never refused by a fleet: no entry keeps the others from working", () =>
+    Effect.gen(function* () {
+      const texts = [
+        "",
+        " ",
+        "x",
+        "~",
+        "${E:-}",
+        "${E:- }",
+        "x\0",
+        "https://example.com",
+        "HTTP://h",
+        "http://",
+        "${HOME}"
+      ]
+      const spans = [0, -1, 1e-9, 1, 1e300, "", "5 seconds", "Infinity", "soon", [1, 2], { seconds: 5 }, null]
+      const tables = ["", "A", "A=B", "X Y", "é"].flatMap((name) => texts.map((text) => ({ [name]: text })))
+      const entries: ReadonlyArray<Record<string, unknown>> = [
+        ...texts.flatMap((command) => texts.map((cwd) => ({ command, cwd }))),
+        ...texts.flatMap((url) => ["http", "sse", "stdio", undefined].map((type) => ({ url, type }))),
+        ...["timeout", "startupTimeout", "requestTimeout", "startup_timeout_sec", "tool_timeout_sec"].flatMap((key) =>
+          spans.map((span) => ({ command: "x", [key]: span }))
+        ),
+        ...tables.flatMap((table) => [
+          { command: "x", env: table, args: Object.values(table) },
+          { url: "https://example.com", headers: table },
+          { url: "https://example.com", env_http_headers: table }
+        ])
+      ]
+      const config = yield* json({
+        mcpServers: Object.fromEntries(entries.map((entry, index) => [`s${index}`, entry]))
+      })
+      assert.lengthOf([...config.servers, ...config.broken], entries.length)
+      assert.isAbove(config.servers.length, 100)
+      assert.isAbove(config.broken.length, 100)
+      const lazy = Object.entries(McpConfig.fleet(config)).map(([name, server]) => [name, { ...server, start: "lazy" }])
+      const fleet = yield* McpFleet.make(Object.fromEntries(lazy))
+      assert.lengthOf(yield* fleet.names, config.servers.length)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
   it.effect("a fleet has those that work and are not disabled, and knows when one is the same as before", () =>
     Effect.gen(function* () {
       const before = McpConfig.fleet(yield* json(file))
@@ -1074,7 +1261,8 @@ describe("files", () => {
       (root, path) =>
         Effect.gen(function* () {
           const file = path.join(root, "shop/.vscode/mcp.json")
-          const config = yield* McpConfig.load(file, { env })
+          // `undefined` is as good as none: the folder of the file it is.
+          const config = yield* McpConfig.load(file, { env, cwd: undefined })
           assert.strictEqual(config.source.path, file)
           assert.deepStrictEqual(open(config.servers[0]?.transport), {
             _tag: "stdio",

@@ -9,5 +9,6 @@ describe("the examples in the docs", () => {
       [...files],
       ["Health.ts", "McpConnection.ts", "McpTransport.ts", "ConnectionError.ts", "ReconnectPolicy.ts"]
     )
-  })
+    // A compiler and a program of their own: seconds, or many on a busy machine.
+  }, 120_000)
 })

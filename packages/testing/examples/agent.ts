@@ -8,90 +8,111 @@
 import type { McpConnection, RequestError } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
 
-/** What the model wants next: a tool, or to be done. */
-export type Decision =
-  | { readonly _tag: "Call"; readonly tool: string; readonly arguments: Readonly<Record<string, unknown>> }
-  | { readonly _tag: "Done"; readonly report: string }
-
-/** One turn of the conversation: what the model asked for, and what it was told. */
-export interface Turn {
+export interface Call {
   readonly tool: string
   readonly arguments: Readonly<Record<string, unknown>>
-  readonly answer: string
-  /** What is known of the call: it ran, it did not, or nobody knows. */
-  readonly fate: "ran" | "did not run" | "may have run"
 }
 
-/** A model: from the conversation to the next decision. */
-export type Model = (turns: ReadonlyArray<Turn>) => Decision
+/** What the model wants next: a tool, or to be done. */
+export type Decision = ({ readonly _tag: "Call" } & Call) | { readonly _tag: "Done"; readonly report: string }
+
+/** One turn of the conversation: what the model asked for, and what it was told. */
+export interface Turn extends Call {
+  readonly answer: string
+  /** What is known of the call: it ran, it did not, it says itself that it failed, or nobody knows. */
+  readonly fate: "ran" | "did not run" | "failed" | "may have run"
+}
+
+/** A model: from the conversation to the next decision, for which it takes its time. */
+export type Model = (turns: ReadonlyArray<Turn>) => Effect.Effect<Decision>
 
 /** Runs the model until it is done. */
-export const run = (
-  mcp: McpConnection.Shape,
-  model: Model,
-  turns: ReadonlyArray<Turn> = []
-): Effect.Effect<{ readonly report: string; readonly turns: ReadonlyArray<Turn> }> =>
-  Effect.suspend(() => {
-    const decision = model(turns)
-    if (decision._tag === "Done") return Effect.succeed({ report: decision.report, turns })
-    const asked = { tool: decision.tool, arguments: decision.arguments }
-    return mcp.callTool({ name: asked.tool, arguments: asked.arguments }).pipe(
-      Effect.map((result): Turn => ({ ...asked, answer: textOf(result.content), fate: "ran" })),
-      Effect.catch((error) => Effect.succeed<Turn>({ ...asked, answer: error.message, fate: fateOf(error) })),
-      Effect.flatMap((turn) => run(mcp, model, [...turns, turn]))
-    )
-  })
+export const run = Effect.fnUntraced(function* (mcp: McpConnection.Shape, model: Model) {
+  const turns: Array<Turn> = []
+  while (true) {
+    const decision = yield* model(turns)
+    if (decision._tag === "Done") return { report: decision.report, turns }
+    turns.push(yield* call(mcp, decision))
+  }
+})
+
+/** Calls a tool, once. Whatever comes of it is an answer for the model. */
+const call = (mcp: McpConnection.Shape, { arguments: args, tool }: Call): Effect.Effect<Turn> =>
+  mcp.callTool({ name: tool, arguments: args }).pipe(
+    Effect.match({
+      onSuccess: ({ content, isError }) => ({
+        tool,
+        arguments: args,
+        answer: content.flatMap((block) => (block.type === "text" ? [block.text] : [])).join("\n"),
+        fate: isError === true ? ("failed" as const) : ("ran" as const)
+      }),
+      onFailure: (error) => ({ tool, arguments: args, answer: error.message, fate: fateOf(error) })
+    })
+  )
 
 /** The connection says exactly what is known. */
 const fateOf = (error: RequestError.RequestError): Turn["fate"] => {
   switch (error._tag) {
     case "OutcomeUnknown":
+    case "InvalidResult":
       return "may have run"
     case "RequestTimeout":
     case "ConnectionClosed":
     case "ConnectionUnavailable":
       return error.delivery === "Unknown" ? "may have run" : "did not run"
-    case "InvalidResult":
-      return "ran"
     case "ServerRejected":
+      return "failed"
     case "InvalidRequest":
       return "did not run"
   }
 }
 
-const textOf = (content: ReadonlyArray<{ readonly type: string; readonly text?: unknown }>): string =>
-  content.flatMap(({ text }) => (typeof text === "string" ? [text] : [])).join("\n")
+/** After so many turns about one thing that came to nothing, a bookkeeper leaves it to a human. */
+const patience = 50
 
 /**
- * A careful bookkeeper. It asks which invoices are open, pays each, and where nobody knows whether a payment happened it looks before it
- * pays again.
+ * A careful bookkeeper. It asks which invoices are open, and pays each. Where it does not know whether a payment happened, it looks
+ * before it pays again.
  */
-export const carefulModel: Model = (turns) => {
-  const last = turns.at(-1)
-  const invoices = turns.find(({ fate, tool }) => tool === "open_invoices" && fate === "ran")?.answer.split(" ")
-  if (invoices === undefined) return { _tag: "Call", tool: "open_invoices", arguments: {} }
-  const payments = new Map<unknown, boolean | "unclear">()
-  for (const {
-    answer,
-    arguments: { invoice },
-    fate,
-    tool
-  } of turns) {
-    if (tool === "pay") payments.set(invoice, fate === "ran" || (fate === "may have run" ? "unclear" : false))
-    if (tool === "find_payment" && fate === "ran") payments.set(invoice, answer === "paid")
-  }
-  const unclear = invoices.find((invoice) => payments.get(invoice) === "unclear")
-  if (unclear !== undefined) return { _tag: "Call", tool: "find_payment", arguments: { invoice: unclear } }
-  const next = invoices.find((invoice) => payments.get(invoice) !== true)
-  if (next !== undefined) return { _tag: "Call", tool: "pay", arguments: { invoice: next } }
-  return {
-    _tag: "Done",
-    report: `${invoices.length} invoices are paid, after ${turns.length} turns; the last was ${last?.tool}`
-  }
+const careful = (turns: ReadonlyArray<Turn>): Decision => {
+  const about = (invoice: string | undefined) => turns.filter((turn) => turn.arguments["invoice"] === invoice)
+  const isHopeless = (invoice: string | undefined) => about(invoice).length >= patience
+
+  const list = turns.find(({ fate, tool }) => tool === "open_invoices" && fate === "ran")
+  if (list === undefined)
+    return isHopeless(undefined)
+      ? { _tag: "Done", report: "nobody says which invoices are open" }
+      : { _tag: "Call", tool: "open_invoices", arguments: {} }
+
+  const invoices = list.answer.split(" ")
+  const isPaid = new Map(invoices.map((invoice) => [invoice, about(invoice).reduce(learn, "no")]))
+  const next = invoices.find((invoice) => isPaid.get(invoice) !== "yes" && !isHopeless(invoice))
+  const tool = next !== undefined && isPaid.get(next) === "unclear" ? "find_payment" : "pay"
+  if (next !== undefined) return { _tag: "Call", tool, arguments: { invoice: next } }
+
+  const left = invoices.filter((invoice) => isPaid.get(invoice) !== "yes")
+  const open = left.length === 0 ? "" : `, for a human: ${left.join(" ")}`
+  return { _tag: "Done", report: `${invoices.length - left.length} of ${invoices.length} invoices are paid${open}` }
 }
 
-/** A hasty one: what did not answer is simply done again. */
-export const hastyModel: Model = (turns) => {
-  const forgetful = turns.map((turn): Turn => (turn.fate === "may have run" ? { ...turn, fate: "did not run" } : turn))
-  return carefulModel(forgetful)
+/** Whether an invoice is paid, after one more turn about it. */
+const learn = (paid: "yes" | "no" | "unclear", { answer, fate, tool }: Turn): typeof paid => {
+  if (tool === "find_payment") return fate === "ran" ? (answer === "paid" ? "yes" : "no") : paid
+  return fate === "ran" ? "yes" : fate === "did not run" ? "no" : "unclear"
 }
+
+/** A model that thinks for a while. */
+const thinking =
+  (decide: (turns: ReadonlyArray<Turn>) => Decision): Model =>
+  (turns) =>
+    Effect.delay(
+      Effect.sync(() => decide(turns)),
+      "2 seconds"
+    )
+
+export const carefulModel = thinking(careful)
+
+/** A hasty one: what did not answer is simply done again. */
+export const hastyModel = thinking((turns) =>
+  careful(turns.map((turn): Turn => (turn.fate === "ran" ? turn : { ...turn, fate: "did not run" })))
+)

@@ -33,9 +33,8 @@ export const run = Effect.fnUntraced(function* (agent: McpAgent.Agent, task: str
 export const scriptedModel = (server: string, model: Model) =>
   LanguageModel.make({
     generateText: ({ prompt }) =>
-      Effect.sync(() => {
-        const decision = model(turnsOf(prompt, server))
-        return decision._tag === "Done"
+      Effect.map(model(turnsOf(prompt, server)), (decision) =>
+        decision._tag === "Done"
           ? [{ type: "text" as const, text: decision.report }]
           : [
               {
@@ -46,9 +45,12 @@ export const scriptedModel = (server: string, model: Model) =>
                 providerExecuted: false
               }
             ]
-      }),
+      ),
     streamText: () => Stream.empty
   })
+
+/** What the connection says of a call that it has no result of. */
+const known = ["did not run", "may have run"] as const
 
 /** What a model reads in a conversation: its calls, and what it was told of each. */
 const turnsOf = (prompt: Prompt.Prompt, server: string): ReadonlyArray<Turn> => {
@@ -64,7 +66,7 @@ const turnsOf = (prompt: Prompt.Prompt, server: string): ReadonlyArray<Turn> => 
               tool: part.name.slice(server.length + 2),
               arguments: calls.get(part.id) ?? {},
               answer,
-              fate: !part.isFailure ? "ran" : answer.includes("may have run") ? "may have run" : "did not run"
+              fate: part.isFailure ? (known.find((fate) => answer.includes(fate)) ?? "failed") : "ran"
             }
           ]
         })

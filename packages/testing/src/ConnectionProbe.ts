@@ -86,13 +86,14 @@ export interface Entry {
 export { RulesBroken, Violation } from "./internal/probe/violation.ts"
 
 /**
- * What is promised, where the rules depend on options of the connection.
+ * What is promised, where the rules depend on options of the connection. The defaults are those of {@link make}; with {@link attach},
+ * what is not given is not checked.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Promises {
-  /** How long a call may go without an answer. Default: what the connection's options add up to. */
+  /** How long a call may go without an answer. Default: what the connection's options, or the call's own, add up to. */
   readonly answerWithin?: Duration.Input | undefined
   /** The longest delay before an attempt, unless the server asked for more. Default: 30 seconds for the default policy, or not checked. */
   readonly maxDelay?: Duration.Input | undefined
@@ -128,7 +129,7 @@ export interface ConnectionProbe {
    * `Effect.yieldNow`, without any passing of time; what is wrong is told by {@link ConnectionProbe.check}.
    */
   readonly look: Effect.Effect<void>
-  /** Which rules were broken so far. */
+  /** Which rules were broken so far, at this moment too ({@link ConnectionProbe.look}). */
   readonly violations: Effect.Effect<ReadonlyArray<Violation>>
   /** Fails where a rule was broken so far. */
   readonly check: Effect.Effect<void, RulesBroken>
@@ -146,7 +147,13 @@ export const make = <R = never>(
 ): Effect.Effect<ConnectionProbe, InvalidOptions.InvalidOptions | ConnectionError.ConnectionError, R | Scope.Scope> => {
   const { answerWithin, maxDelay, ...rest } = options
   return Effect.flatMap(McpConnection.make<R>({ transport: server.transport, ...rest }), (connection) =>
-    attach(connection, server, { ...Watched.promisesOf(rest), ...Watched.given({ answerWithin, maxDelay }) }, rest)
+    Watched.attach(
+      connection,
+      server,
+      { ...Watched.delaysOf(rest), ...Watched.given({ answerWithin, maxDelay }) },
+      rest,
+      Watched.boundOf(rest)
+    )
   )
 }
 

@@ -1,5 +1,5 @@
 /**
- * What can go wrong between a client and its server, as data. `Faults` has their constructors, and says when they happen.
+ * What can go wrong between a client and its server, as data. `Faults` has the constructors, and says when each fault happens.
  *
  * @since 0.1.0
  */
@@ -22,8 +22,13 @@ export const Millis = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 8
 export const Count = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000_000 }))
 
 /**
- * The server dies. `when` is the moment in the life of the message that triggers it; a crash at a time is at once. `downMillis`: how
- * long it cannot be started, or reached, after that.
+ * The server dies. `when` is the moment in the life of the message that triggers it; a crash at a time is at once, whatever `when`
+ * says. `downMillis`: how long it cannot be started, or reached, after that.
+ *
+ * - `"beforeReceiving"`: the message has been sent, and nobody reads it. It did not run, but its sender cannot know.
+ * - `"afterReceiving"`: the server has read it, and has not begun with it.
+ * - `"afterEffect"`: it has run, and there is no reply.
+ * - `"afterReplying"`: the reply has arrived.
  *
  * @category faults
  * @since 0.1.0
@@ -50,7 +55,8 @@ export const RefuseStarts = Schema.TaggedStruct("RefuseStarts", { times: Count }
 export const HangHandshakes = Schema.TaggedStruct("HangHandshakes", { times: Count })
 
 /**
- * The server stops doing anything (SIGSTOP, a long garbage collection), and goes on afterwards with what has arrived meanwhile.
+ * The server stops doing anything (SIGSTOP, a long garbage collection), and goes on afterwards with what has arrived meanwhile. Over
+ * stdio a process that is started in the meantime is not frozen.
  *
  * @category faults
  * @since 0.1.0
@@ -58,8 +64,8 @@ export const HangHandshakes = Schema.TaggedStruct("HangHandshakes", { times: Cou
 export const Freeze = Schema.TaggedStruct("Freeze", { forMillis: Millis })
 
 /**
- * The path of all present sessions is gone, and nobody says so (a NAT that has forgotten them): what is sent arrives nowhere, either
- * way. New sessions work.
+ * The path of all present sessions is gone, and nobody says so (a NAT that has forgotten them): what is sent, in either direction,
+ * never arrives. New sessions work.
  *
  * @category faults
  * @since 0.1.0
@@ -67,8 +73,8 @@ export const Freeze = Schema.TaggedStruct("Freeze", { forMillis: Millis })
 export const HalfOpen = Schema.TaggedStruct("HalfOpen", {})
 
 /**
- * Nothing gets through, either way, until it is over; what was sent meanwhile arrives then, as TCP sees to it. Connections cannot be
- * made.
+ * Nothing gets through, either way, until it is over. What was sent meanwhile arrives then, as TCP sees to it. New sessions wait, or
+ * cannot be opened.
  *
  * @category faults
  * @since 0.1.0
@@ -100,7 +106,8 @@ export const Drop = Schema.TaggedStruct("Drop", { what: Schema.Literals(["reques
 export const Duplicate = Schema.TaggedStruct("Duplicate", { what: Schema.Literals(["request", "reply"]) })
 
 /**
- * A reply is not what it should be: broken JSON on stdout, which belongs to no request, or HTML with status 200.
+ * A reply is not what it should be. Over stdio it is broken JSON, which belongs to no request, so that its request stays without an
+ * answer; over HTTP it is HTML with status 200.
  *
  * @category faults
  * @since 0.1.0
@@ -116,7 +123,8 @@ export const Corrupt = Schema.TaggedStruct("Corrupt", {})
 export const ExpireSessions = Schema.TaggedStruct("ExpireSessions", { status: Schema.Literals([404, 400]) })
 
 /**
- * The server refuses the credentials of everyone, until they are refreshed (HTTP).
+ * The server refuses everyone's credentials until they are refreshed (HTTP): for a simulated server, until
+ * `server.refreshCredentials`.
  *
  * @category faults
  * @since 0.1.0
@@ -124,8 +132,8 @@ export const ExpireSessions = Schema.TaggedStruct("ExpireSessions", { status: Sc
 export const Unauthorized = Schema.TaggedStruct("Unauthorized", { status: Schema.Literals([401, 403]) })
 
 /**
- * The server, or what is before it, answers with this status (HTTP), and with `Retry-After` where `retryAfterMillis` says so. It lasts
- * for a time, or for one request where that is 0.
+ * The server, or a gateway before it, answers with this status (HTTP), and with `Retry-After` where there is a `retryAfterMillis`. The
+ * request is not carried out. It lasts for `forMillis`; with 0 it strikes one request.
  *
  * @category faults
  * @since 0.1.0
@@ -137,7 +145,7 @@ export const Unavailable = Schema.TaggedStruct("Unavailable", {
 })
 
 /**
- * The server crashes again and again.
+ * The server crashes `times` times, once every `everyMillis`; the first time at once.
  *
  * @category faults
  * @since 0.1.0
@@ -145,7 +153,7 @@ export const Unavailable = Schema.TaggedStruct("Unavailable", {
 export const Flap = Schema.TaggedStruct("Flap", { everyMillis: Millis.check(Schema.isGreaterThan(0)), times: Count })
 
 /**
- * Lines that are no messages, on stdout between the messages (stdio).
+ * Lines on stdout, between the messages, that are no messages (stdio).
  *
  * @category faults
  * @since 0.1.0
@@ -153,7 +161,7 @@ export const Flap = Schema.TaggedStruct("Flap", { everyMillis: Millis.check(Sche
 export const Noise = Schema.TaggedStruct("Noise", { lines: Count })
 
 /**
- * The server does everything but answer pings.
+ * The server answers everything but pings.
  *
  * @category faults
  * @since 0.1.0
@@ -161,7 +169,8 @@ export const Noise = Schema.TaggedStruct("Noise", { lines: Count })
 export const SilentToPing = Schema.TaggedStruct("SilentToPing", { forMillis: Millis })
 
 /**
- * Another release of the server, with other tools: it is restarted with them, or changes them while it runs and says so. Simulated only.
+ * Another release of the server, with other tools. It is restarted with them, or changes them while it runs, and says so (`"live"`).
+ * Simulated only; the releases are declared in the options of the server.
  *
  * @category faults
  * @since 0.1.0
@@ -172,7 +181,7 @@ export const Deploy = Schema.TaggedStruct("Deploy", {
 })
 
 /**
- * The wall clock jumps while no timer runs, as when a laptop sleeps. Simulated only, and under a `JumpingClock`.
+ * The wall clock jumps forward while no timer runs, as when a laptop sleeps. Simulated only, and only under a `JumpingClock`.
  *
  * @category faults
  * @since 0.1.0

@@ -92,8 +92,13 @@ export interface HttpProxy extends FaultProxy<HttpFault> {
  * A proxy on 127.0.0.1 before a server over Streamable HTTP.
  *
  * A crash resets all sockets; while it is down nobody listens at its port, and afterwards the sessions that were there are unknown (404),
- * as after the restart of a server that has them in its memory. `refuseStarts` resets the socket of a handshake; `halfOpen` is for the
- * sockets that are open; credentials that are refused are those that came last, until others come.
+ * as after the restart of a server that has them in its memory. In a partition nothing moves, and connecting hangs (where a port can be
+ * shared, as on Linux; elsewhere it hears nothing). `slowLink` and `freeze` hold up bytes; `halfOpen` loses those of the sockets that are
+ * open, and neither end is told. `refuseStarts` resets the socket of a handshake. Credentials that are refused are those that have come
+ * by then, or the first that come; others are taken.
+ *
+ * A handshake is `initialize`, or the `server/discover` of the modern era; an `initialize` after one that was refused goes on with it. Only
+ * the reply to a request is struck: what comes before it in its stream gets through. A reply in JSON that arrives twice is a stream.
  *
  * Fails with `InvalidOptions` where the target is not on this machine, or a fault cannot happen over HTTP.
  *
@@ -131,8 +136,9 @@ export interface StdioProxy extends FaultProxy<StdioFault> {
  * A process between the client and a server over stdio. Each session runs one, with the real server as its child in the same process
  * group; the script goes on over all of them.
  *
- * A crash ends both with SIGKILL; `refuseStarts` exits with 1; `freeze` stops the server with SIGSTOP; `corrupt` breaks the line of a
- * reply off in its middle.
+ * A crash ends the whole group with SIGKILL; `refuseStarts` exits with 1; `freeze` stops the group with SIGSTOP; `halfOpen` loses all
+ * messages of the present processes; `corrupt` breaks the line of a reply off in its middle. The group does not outlive the process in
+ * between, nor the scope, nor this program.
  *
  * Fails with `InvalidOptions` where a fault cannot happen over stdio.
  *

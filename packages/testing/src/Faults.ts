@@ -5,8 +5,8 @@
  * `FaultProxy` on real sockets and real processes. Scripts are plain data (`Script` is their schema), so they can be printed, sent
  * to another process, generated from a seed ({@link random}) and shrunk by a property test.
  *
- * A fault that strikes a message (`drop`, `corrupt`, a crash in the middle of a call) is triggered best by that message. Triggered by
- * a time it strikes the first message after it, where it needs one.
+ * A fault that strikes a message (`drop`, `corrupt`, a crash in the middle of a call) is best triggered by that message, with {@link on}.
+ * At a time, a fault that needs a message waits for the next one; a crash does not wait, and happens at once.
  *
  * @example
  * ```ts
@@ -65,7 +65,7 @@ export interface Step<out F extends Fault = Fault> {
 }
 
 /**
- * What goes wrong, and when. A step on messages counts them from the beginning.
+ * What goes wrong, and when. A step on messages counts them from the beginning of the script, and each step counts for itself.
  *
  * @category models
  * @since 0.1.0
@@ -81,7 +81,7 @@ export type Script<F extends Fault = Fault> = ReadonlyArray<Step<F>>
 export const Script = Schema.Array(Schema.Struct({ when: Trigger, fault: Faulty.Fault }))
 
 /**
- * A script of steps and other scripts.
+ * A script, made of steps and of other scripts. The order of its parts does not matter.
  *
  * @category combinators
  * @since 0.1.0
@@ -103,7 +103,7 @@ export type FaultIn<Part extends Step | Script> =
   Part extends Step<infer F> ? F : Part extends Script<infer F> ? F : never
 
 /**
- * A step at a time, counted from the beginning of the script.
+ * A step at a time, counted from the beginning of the script: from when the server, or the proxy, is made.
  *
  * @category combinators
  * @since 0.1.0
@@ -114,8 +114,11 @@ export const at = <F extends Fault>(time: Duration.Input, fault: F): Step<F> => 
 })
 
 /**
- * A step on a message: on the first that matches, or on the `nth` and the `times - 1` that follow it. Of a `tool`, the method is
- * `tools/call`.
+ * A step on a request: on the first that matches, or on the `nth` and the `times - 1` matching ones that follow it. A `tool` matches the
+ * calls of that tool. With neither `method` nor `tool` every request but the handshake matches, the connection's own pings included.
+ *
+ * What counts is what is sent. A call that the connection sends again counts twice: where a crash strikes the 2nd call of `pay`, the
+ * 3rd is the same payment if it is sent again, and else the next one.
  *
  * @category combinators
  * @since 0.1.0
@@ -154,8 +157,8 @@ export const later = <F extends Fault>(self: Script<F>, by: Duration.Input): Scr
   )
 
 /**
- * The server dies: at once, or at that moment of the message that triggers it. Default: before it receives it, and it can be started
- * again at once.
+ * The server dies: at once, or at that moment of the message that triggers it. Default: before it has received the message, and it can
+ * be started again at once.
  *
  * @category constructors
  * @since 0.1.0
@@ -169,7 +172,7 @@ export const crash = (
 })
 
 /**
- * The next starts fail.
+ * The next starts fail: so many.
  *
  * @category constructors
  * @since 0.1.0
@@ -196,7 +199,7 @@ export const freeze = (duration: Duration.Input): Tagged<"Freeze"> => ({
 })
 
 /**
- * Bytes of the present sessions go nowhere.
+ * What the present sessions send, either way, never arrives, and nobody says so. New sessions work.
  *
  * @category constructors
  * @since 0.1.0
@@ -215,7 +218,7 @@ export const partition = (duration: Duration.Input): Tagged<"Partition"> => ({
 })
 
 /**
- * Every message takes longer, for a time.
+ * Every message takes `latency` longer, each way, for a time.
  *
  * @category constructors
  * @since 0.1.0
@@ -246,7 +249,7 @@ export const drop = (what: "request" | "reply"): Tagged<"Drop"> => ({ _tag: "Dro
 export const duplicate = (what: "request" | "reply"): Tagged<"Duplicate"> => ({ _tag: "Duplicate", what })
 
 /**
- * A reply is garbage.
+ * A reply that cannot be read.
  *
  * @category constructors
  * @since 0.1.0
@@ -292,7 +295,7 @@ export const unavailable = (
 })
 
 /**
- * The server crashes once every so often.
+ * The server crashes so many times, once every so often; the first time at once.
  *
  * @category constructors
  * @since 0.1.0
@@ -323,7 +326,7 @@ export const silentToPing = (duration: Duration.Input): Tagged<"SilentToPing"> =
 })
 
 /**
- * Another release of the simulated server. Default: it is restarted for it.
+ * The simulated server becomes another of its `releases`. Default: it is restarted for it.
  *
  * @category constructors
  * @since 0.1.0
@@ -335,7 +338,7 @@ export const deploy = (release: string, how: "restart" | "live" = "restart"): Ta
 })
 
 /**
- * The clock jumps forward.
+ * The wall clock jumps forward while no timer runs. It needs a `JumpingClock`.
  *
  * @category constructors
  * @since 0.1.0
@@ -344,7 +347,9 @@ export const clockJump = (by: Duration.Input): Tagged<"ClockJump"> => ({ _tag: "
 
 /**
  * A script drawn from a seed: the same seed and options give the same script. A fault that lasts, lasts at most a fifth of `during`.
- * Requests are not duplicated: then a server does twice what it was asked once, whatever its client does.
+ *
+ * Not drawn are doubled requests, with which a server does twice what it was asked once, whatever its client does; refused credentials,
+ * which only somebody else can heal; and what is simulated only, deployments and jumps of the clock.
  *
  * @category constructors
  * @since 0.1.0
@@ -417,11 +422,11 @@ export function random(
  * @since 0.1.0
  */
 export interface RandomOptions {
-  /** From when to when the faults begin: from 0 to this. */
+  /** The faults that happen at a time begin between the start of the script and this. */
   readonly during: Duration.Input
   /** How many there are. Default: 10. */
   readonly faults?: number | undefined
-  /** The tools whose calls half of them strike. Default: none, and all begin at some time. */
+  /** About half of the faults strike one of the first 8 calls of one of these tools. Default: none, and all begin at some time. */
   readonly tools?: ReadonlyArray<string> | undefined
 }
 

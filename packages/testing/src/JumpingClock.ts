@@ -2,7 +2,8 @@
  * A clock that can jump while no timer runs, as a machine's does when it sleeps.
  *
  * It is built on the `Clock` it finds, `TestClock` and `VirtualClock` included, and everything else stays that clock's: `TestClock.adjust`
- * and `VirtualClock.runFor` go on working under it.
+ * and `VirtualClock.runFor` go on working under it. Its layer has to be built on the other one's, with `Layer.provideMerge`; beside it,
+ * with `Layer.merge`, it is built on the real clock, and jumps that one.
  *
  * @example
  * ```ts

@@ -4,7 +4,8 @@
  *
  * It is an `McpTransport`, so an `McpConnection` that is given it runs as it is shipped, without sockets, processes, promises or
  * timers: everything waits on Effect's `Clock`. Under `TestClock` or a `VirtualClock` a bad day takes milliseconds, and is the same
- * every time; with `Random.withSeed` so is the jitter of the reconnects.
+ * every time; with `Random.withSeed` so is the jitter of the reconnects. Somebody has to let that time pass: `VirtualClock.run` does, for
+ * as long as the program takes. Under a `VirtualClock` that nobody drives, the first thing that takes time hangs.
  *
  * It behaves as real servers do (each row of `Faults` is modelled on the real thing, which `FaultProxy` does for real): over stdio a
  * session is a process, and its end is the end of the session; over HTTP one process serves all sessions, a request that fails says
@@ -63,8 +64,8 @@ export interface ToolOptions {
   /** How long it works before its effect. Default: no time. */
   readonly latency?: Duration.Input | undefined
   /**
-   * Its effect, and what it answers: a result, or a text. It is in the ledger when this begins. Default: a text that says which call
-   * ran on which session.
+   * Its effect, and what it answers: a result, or a text. The call is in the ledger from when this begins, also where it fails or
+   * answers with `isError`. Default: a text that says which call ran on which session.
    */
   readonly handler?:
     | ((
@@ -81,7 +82,7 @@ export interface ToolOptions {
  * @since 0.1.0
  */
 export interface Release {
-  /** Its tools, by name. A tool that is not here is refused with -32602. */
+  /** Its tools, by name; a call of any other is refused with -32602. Default: none are listed, and every call is carried out. */
   readonly tools?: Readonly<Record<string, ToolOptions>> | undefined
   readonly resources?: ReadonlyArray<Resource> | undefined
   readonly prompts?: ReadonlyArray<Prompt> | undefined
@@ -168,6 +169,7 @@ export interface Sent {
   readonly method: string
   readonly tool: string | undefined
   readonly requestId: string | number | undefined
+  /** When, in milliseconds since the epoch. */
   readonly at: number
   /** The state of the connection at that moment, where the server is told how to ask for it (`server.state`). */
   readonly state: ConnectionState.ConnectionState | undefined
@@ -182,6 +184,7 @@ export interface Sent {
  */
 export interface Listened {
   readonly generation: number
+  /** When, in milliseconds since the epoch. */
   readonly at: number
   /** As in {@link Sent}. */
   readonly state: ConnectionState.ConnectionState | undefined
@@ -197,6 +200,7 @@ export interface Listened {
 export interface Performed {
   /** Its place among all that happened (`server.nextOrder`). */
   readonly order: number
+  /** When, in milliseconds since the epoch. */
   readonly at: number
   readonly generation: number
   readonly tool: string
@@ -204,14 +208,15 @@ export interface Performed {
   readonly arguments: Readonly<Record<string, unknown>>
   /** The `key` argument of the call, or the tool's name. */
   readonly key: string
-  /** What a `ConnectionProbe` calls the call that asked for it. */
+  /** The number of the call that asked for it, where it was made through a `ConnectionProbe`. */
   readonly call: number | undefined
   /** Whether the tool promises, in the release that ran it, that it does no harm twice. */
   readonly safe: boolean
 }
 
 /**
- * A fault that has happened: at a time, or to a message. A crash in the middle of a message happens at its moment, if that comes.
+ * A fault that has happened: at a time, or to a message. A crash on a message is here once its moment has come; where the message never
+ * gets that far, it does not happen.
  *
  * @category models
  * @since 0.1.0
@@ -219,13 +224,15 @@ export interface Performed {
 export interface Happened {
   /** Its place among all that happened (`server.nextOrder`). */
   readonly order: number
+  /** When, in milliseconds since the epoch. */
   readonly at: number
   readonly fault: Fault
+  /** The message that it happened to, or that triggered it; `undefined`: it happened at a time, or was injected. */
   readonly to: { readonly method: string; readonly tool: string | undefined } | undefined
 }
 
 /**
- * What a session was brought to, as its server sees it.
+ * What a session has been told and asked to do, as its server sees it.
  *
  * @category models
  * @since 0.1.0
@@ -309,7 +316,7 @@ export interface SimulatedServer {
   readonly current: SimulatedSession
   /** How many attempts and sessions hold something open now. */
   readonly live: number
-  /** How many attempts run now, and how many ever ran at a time. */
+  /** How many attempts run now (`opening`), and how many ever ran at the same time (`mostOpening`). */
   readonly opening: number
   readonly mostOpening: number
   /** How to ask for the state of the connection that is watched, for {@link Sent}. */
@@ -346,7 +353,7 @@ export const make: (
 ) => Effect.Effect<SimulatedServer, InvalidOptions.InvalidOptions, Scope.Scope> = Implementation.make
 
 /**
- * Makes a server without a script.
+ * Makes a server without a script, outside of an effect. `inject` works; clock jumps do not.
  *
  * @category constructors
  * @since 0.1.0

@@ -5,9 +5,9 @@
  * rest. Nobody sends requests and nobody probes (`heartbeat: "off"`): a storm is about coming back. All sessions are lost at the same
  * moment, which is the worst case.
  *
- * `clients` are real connections, the engine as it is shipped, or only their policy, which is all that the server sees of them: both
- * give the same report, number by number (a test compares them). A connection takes 50 KiB and 0.15 ms for each
- * attempt, a policy less than a quarter of both (Node 24, two cores).
+ * The clients are real connections, the engine as it is shipped, or (`fidelity: "policy"`) only their policies, which are all that the
+ * server sees of them: both give the same report, number by number (a test compares them). A connection takes 50 KiB, and 0.15 ms for
+ * each attempt; a policy less than a quarter of both (Node 24, two cores).
  *
  * The same options and the same seed give the same report, number by number.
  *
@@ -62,7 +62,7 @@ export interface Options {
   readonly backlog?: number | undefined
   /** How long it is watched, from the beginning of the outage. Default: 1 hour. */
   readonly duration?: Duration.Input | undefined
-  /** Where the randomness comes from. Default: `"storm"`. */
+  /** The seed of the jitter. Default: `"storm"`. */
   readonly seed?: string | number | undefined
 }
 

@@ -1,5 +1,6 @@
 /**
- * Bad days for clients of MCP servers: faults, simulated servers, virtual time, and reconnect storms.
+ * Bad days for clients of MCP servers: faults, simulated servers and proxies that play them, a probe that checks what the connection
+ * made of them, virtual time, and reconnect storms.
  *
  * @since 0.1.0
  */

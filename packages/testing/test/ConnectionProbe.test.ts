@@ -1,7 +1,8 @@
 /** The probe tells what happened, and a rule that is broken: by clients that break them on purpose, and by none of ours. */
 import { assert, describe, it } from "@effect/vitest"
 import { McpConnection, McpSession, RequestError } from "@mcp-tether/connection"
-import { ConnectionProbe, SimulatedServer } from "@mcp-tether/testing"
+import { ConnectionProbe, JumpingClock, SimulatedServer } from "@mcp-tether/testing"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -169,6 +170,91 @@ describe("a client that breaks", () => {
       yield* settle
       yield* Fiber.join(look)
       assert.deepStrictEqual(yield* brokenBy(probe), ["8: Ready, but session 1 ended at 0"])
+    })
+  )
+
+  it.effect("rule 2, and answers a list with a defect", () =>
+    Effect.gen(function* () {
+      const server = SimulatedServer.makeUnsafe()
+      const connection = yield* connected(server)
+      const probe = yield* ConnectionProbe.attach({ ...connection, listTools: () => Effect.die("oh") }, server)
+      yield* Effect.exit(probe.connection.listTools())
+      assert.deepStrictEqual(yield* brokenBy(probe), ["2: call 1 (tools/list) ended in a defect"])
+    })
+  )
+
+  it.effect("rule 8, where nobody looked before the end", () =>
+    Effect.gen(function* () {
+      const server = SimulatedServer.makeUnsafe({ lost: () => Effect.never })
+      const probe = yield* ConnectionProbe.make(server, { heartbeat: "off" })
+      yield* server.current.lose()
+      yield* settle
+      assert.strictEqual((yield* Effect.flip(probe.check)).violations[0].rule, 8)
+      assert.lengthOf(yield* probe.violations, 1)
+    })
+  )
+})
+
+describe("no rule is broken by", () => {
+  it.effect("a tool that is called with `request`, and has a result", () =>
+    Effect.gen(function* () {
+      const server = SimulatedServer.makeUnsafe({ tools: { pay: {} } })
+      const probe = yield* ConnectionProbe.make(server)
+      yield* probe.connection.request("tools/call", { name: "pay" })
+      yield* probe.check
+      assert.deepStrictEqual(
+        server.ledger.map(({ call }) => call),
+        [1]
+      )
+    })
+  )
+
+  it.effect("a call that takes as long as it was given", () =>
+    Effect.gen(function* () {
+      const server = SimulatedServer.makeUnsafe({ tools: { pay: { latency: "10 minutes" } } })
+      const probe = yield* ConnectionProbe.make(server)
+      const call = yield* Effect.forkChild(probe.connection.callTool({ name: "pay" }, { timeout: "1 hour" }))
+      yield* TestClock.adjust("10 minutes")
+      yield* Fiber.join(call)
+      yield* probe.check
+    })
+  )
+
+  it.effect("a call that is sent again because the new release promises that it may be", () =>
+    Effect.gen(function* () {
+      const server = yield* SimulatedServer.make({
+        tools: { pay: {} },
+        releases: { two: { tools: { pay: { annotations: { idempotentHint: true } } } } },
+        faults: Faults.script(
+          Faults.on({ tool: "pay" }, Faults.crash({ when: "afterEffect", downFor: "5 seconds" })),
+          Faults.at("1 second", Faults.deploy("two"))
+        )
+      })
+      const probe = yield* ConnectionProbe.make(server, { policy: everySecond })
+      const call = yield* Effect.forkChild(probe.connection.callTool({ name: "pay" }))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(call)
+      assert.deepStrictEqual(
+        server.ledger.map(({ safe }) => safe),
+        [false, true]
+      )
+      yield* probe.check
+    })
+  )
+
+  it.effect("an attempt that was made in time, whatever the clock says since it was set back", () =>
+    Effect.gen(function* () {
+      const jumping = yield* JumpingClock.make
+      yield* Effect.gen(function* () {
+        const server = SimulatedServer.makeUnsafe()
+        const probe = yield* ConnectionProbe.make(server, { policy: Schedule.spaced("5 seconds"), heartbeat: "off" })
+        yield* server.current.lose()
+        yield* settle
+        yield* jumping.jump("1 hour", "back")
+        yield* TestClock.adjust("5 seconds")
+        assert.lengthOf(server.sessions, 2)
+        yield* probe.check
+      }).pipe(Effect.provideService(Clock.Clock, jumping.clock))
     })
   )
 })

@@ -9,5 +9,6 @@ describe("the examples in the docs", () => {
       [...files],
       ["ConnectionProbe.ts", "Faults.ts", "JumpingClock.ts", "SimulatedServer.ts", "Storm.ts", "VirtualClock.ts"]
     )
-  })
+    // A compiler and a program of their own: seconds, or many on a busy machine.
+  }, 120_000)
 })

@@ -25,7 +25,7 @@ import type { TokenStore } from "../auth/TokenStore.ts"
 import { CommandFailed } from "../CommandFailed.ts"
 import { nameOf, type Target, wayOf } from "./Target.ts"
 
-/** A span that people write, like "30 seconds". */
+/** A span that people write, like "30 seconds" or `30s`. */
 export const durationFlag = (name: string, description: string, byDefault: Duration.Input & string) =>
   Flag.String(name).pipe(
     Flag.withDescription(`${description}. Default: ${byDefault}`),
@@ -33,12 +33,20 @@ export const durationFlag = (name: string, description: string, byDefault: Durat
     Flag.withDefault(byDefault as string),
     Flag.filterMap(
       (text) =>
-        Option.filter(Duration.fromInput(text as Duration.Input), (span) =>
+        Option.filter(Duration.fromInput(spelledOut(text) as Duration.Input), (span) =>
           Duration.isGreaterThan(span, Duration.zero)
         ),
-      (text) => `"${text}" is no duration: write it like "30 seconds"`
+      (text) => `"${text}" is no duration: write it like "30 seconds" or 30s`
     )
   )
+
+const units: Readonly<Record<string, string>> = { ms: "millis", s: "seconds", m: "minutes", h: "hours" }
+
+/** `30s` is "30 seconds". */
+const spelledOut = (text: string): string => {
+  const [, amount, unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? []
+  return amount === undefined ? text : `${amount} ${units[unit]}`
+}
 
 export const json = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON, for programs"), Flag.withDefault(false))
 

@@ -50,6 +50,14 @@ export const operands = Argument.String("server").pipe(
   Argument.variadic({ min: 1 })
 )
 
+/** The same for commands that bring a server of their own where none is named. */
+export const operandsOrOwn = Argument.String("server").pipe(
+  Argument.withDescription(
+    "The name of a configured server, or a command and its arguments after --. Default: the server that comes with this command"
+  ),
+  Argument.variadic({ min: 0 })
+)
+
 /** The same for commands that are about all configured servers where none is named. */
 export const optionalOperands = Argument.String("server").pipe(
   Argument.withDescription(

@@ -40,7 +40,8 @@ export interface Stage {
   }
 }
 
-const ledgerServer = fileURLToPath(
+/** What Node runs as the ledger's server. */
+export const ledgerServer = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "./ledgerServer.ts" : "./ledgerServer.js", import.meta.url)
 )
 

@@ -1,7 +1,8 @@
 /** Many connections together: none delays or fails another, and they are changed while they run. */
 import { assert, describe, it } from "@effect/vitest"
-import { Faults, SimulatedServer } from "@mcp-tether/testing"
+import { Faults, JumpingClock, SimulatedServer } from "@mcp-tether/testing"
 import { failure } from "@mcp-tether/testing/SimulatedServer"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -280,6 +281,41 @@ describe("the budget of a fleet", () => {
       assert.deepStrictEqual([...new Set(Object.values(yield* tagsOf(fleet)))], ["Ready"])
     })
   )
+
+  it.effect("spends nothing of the budget on attempts that are given up while they wait for their turn", () =>
+    Effect.gen(function* () {
+      const all = servers(21)
+      const [first, ...others] = all
+      assert(first !== undefined)
+      const fleet = yield* fleetOf(all, { budget: { burst: 1, perSecond: 1 } })
+      yield* settle
+      assert.lengthOf(first.attempts, 1)
+      const [late] = servers(1)
+      assert(late !== undefined)
+      yield* fleet.reload({ late: to(late) })
+      yield* advance("1 second")
+      assert.lengthOf(late.attempts, 1)
+      for (const { attempts } of others) assert.lengthOf(attempts, 0)
+    })
+  )
+
+  it.effect("waits no longer for the budget when the clock is set back", () =>
+    Effect.gen(function* () {
+      const jumping = yield* JumpingClock.make
+      const all = servers(3)
+      yield* Effect.gen(function* () {
+        const fleet = yield* McpFleet.make({}, { budget: { burst: 1, perSecond: 1 } })
+        const [first, ...others] = all.map((server, i) => [`s${i}`, to(server)] as const)
+        assert(first !== undefined)
+        yield* fleet.reload(Object.fromEntries([first]))
+        yield* settle
+        yield* jumping.jump("1 hour", "back")
+        yield* fleet.reload(Object.fromEntries([first, ...others]))
+        yield* advance("3 seconds")
+      }).pipe(Effect.provideService(Clock.Clock, jumping.clock))
+      for (const { sessions } of all) assert.lengthOf(sessions, 1)
+    })
+  )
 })
 
 describe("a fleet that is given other servers", () => {
@@ -405,6 +441,96 @@ describe("a fleet that is given other servers", () => {
         all.map(({ live }) => live),
         [1, 1, 0]
       )
+    })
+  )
+})
+
+describe("a fleet whose reload is given up, or that is closed meanwhile,", () => {
+  it.effect("closes what was going, and keeps what was to be replaced", () =>
+    Effect.gen(function* () {
+      const gone = SimulatedServer.makeUnsafe({ tools: { slow: { latency: "10 seconds" } } })
+      const [old, next] = servers(2)
+      assert(old !== undefined && next !== undefined)
+      next.behavior.open = () => Effect.never
+      const scope = yield* Scope.make()
+      const fleet = yield* McpFleet.make({ gone: to(gone), other: to(old) }).pipe(Scope.provide(scope))
+      yield* settle
+      const connection = yield* fleet.connection("other")
+      yield* Effect.forkChild(Effect.exit((yield* fleet.connection("gone")).callTool({ name: "slow" })))
+      const reloading = yield* Effect.forkChild(fleet.reload({ other: to(next, { maxWaiting: 7 }) }))
+      yield* settle
+      assert.deepStrictEqual([gone.live, old.live, next.live], [1, 1, 1])
+      yield* Fiber.interrupt(reloading)
+      assert.deepStrictEqual([gone.live, old.live, next.live], [0, 1, 0])
+      assert.strictEqual(yield* fleet.connection("other"), connection)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(old.live, 0)
+    })
+  )
+
+  it.effect("leaves nothing of what was coming or going, nor of what comes later", () =>
+    Effect.gen(function* () {
+      const gone = SimulatedServer.makeUnsafe({ tools: { slow: { latency: "10 seconds" } } })
+      const all = servers(3)
+      const [old, next, late] = all
+      assert(old !== undefined && next !== undefined && late !== undefined)
+      next.behavior.open = () => Effect.never
+      const scope = yield* Scope.make()
+      const fleet = yield* McpFleet.make({ gone: to(gone), other: to(old) }).pipe(Scope.provide(scope))
+      yield* settle
+      yield* Effect.forkChild(Effect.exit((yield* fleet.connection("gone")).callTool({ name: "slow" })))
+      const reloading = yield* Effect.forkChild(fleet.reload({ other: to(next, { maxWaiting: 7 }) }))
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual([gone.live, old.live, next.live], [0, 0, 0])
+      yield* advance("1 second")
+      yield* Fiber.join(reloading)
+      yield* fleet.reload({ late: to(late) })
+      yield* advance("1 minute")
+      for (const { live } of all) assert.strictEqual(live, 0)
+    })
+  )
+
+  it.effect("removes a server that is named like what every object has", () =>
+    Effect.gen(function* () {
+      const [server] = servers(1)
+      assert(server !== undefined)
+      const fleet = yield* McpFleet.make({ constructor: to(server) })
+      yield* settle
+      assert.deepStrictEqual([...(yield* fleet.reload({}))], [["constructor", "removed"]])
+      assert.strictEqual(server.live, 0)
+    })
+  )
+
+  it.effect("tells last of a server that was replaced what the new connection is, not that the old one is closed", () =>
+    Effect.gen(function* () {
+      const server = SimulatedServer.makeUnsafe({ handshake: "1 second" })
+      const fleet = yield* McpFleet.make({ server: to(server) })
+      yield* advance("1 second")
+      const told: Array<string> = []
+      yield* fleet.changes.pipe(
+        Stream.runForEach(({ state }) => Effect.sync(() => told.push(state._tag))),
+        Effect.forkScoped({ startImmediately: true })
+      )
+      yield* Effect.forkChild(fleet.reload({ server: to(server, { maxWaiting: 7 }) }))
+      yield* advance("2 seconds")
+      assert.deepStrictEqual(told, ["Ready", "Ready"])
+      yield* fleet.reload({})
+      yield* settle
+      assert.deepStrictEqual(told, ["Ready", "Ready", "Closed"])
+    })
+  )
+
+  it.effect("reaches a server in its new way also where an attempt in the old one was under way", () =>
+    Effect.gen(function* () {
+      const old = SimulatedServer.makeUnsafe({ handshake: "5 seconds" })
+      const next = SimulatedServer.makeUnsafe()
+      const fleet = yield* McpFleet.make({ server: to(old, { source: 1 }) })
+      yield* advance("1 second")
+      const reloading = yield* Effect.forkChild(fleet.reload({ server: to(next, { source: 2 }) }))
+      yield* advance("10 seconds")
+      assert.deepStrictEqual([...(yield* Fiber.join(reloading))], [["server", "refreshed"]])
+      assert.deepStrictEqual([old.live, next.live], [0, 1])
     })
   )
 })

@@ -16,7 +16,7 @@ import { basename, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { overHttp } from "../fixtures/ledger.ts"
 
-const marker = "MCP_TETHER_TEST"
+export const marker = "MCP_TETHER_TEST"
 const fixture = fileURLToPath(new URL("../fixtures/ledgerServer.ts", import.meta.url))
 
 export type Services = ChildProcessSpawner.ChildProcessSpawner | Scope.Scope
@@ -34,7 +34,7 @@ const fast = Schedule.concat(Schedule.recurs(1), Schedule.spaced("20 millis"))
 
 type Options = Partial<McpConnection.Options<ChildProcessSpawner.ChildProcessSpawner>>
 
-const rig = Effect.fnUntraced(function* <F>(
+export const rig = Effect.fnUntraced(function* <F>(
   dir: string,
   proxy: FaultProxy.FaultProxy<F>,
   transport: McpTransport.McpTransport<ChildProcessSpawner.ChildProcessSpawner>,
@@ -62,7 +62,7 @@ const rig = Effect.fnUntraced(function* <F>(
 
 export type Body<F> = (rig: Rig<F>) => Effect.Effect<void, RequestError.RequestError, Services>
 
-const inDir = <E>(use: (dir: string) => Effect.Effect<void, E, Services>) =>
+export const inDir = <E>(use: (dir: string) => Effect.Effect<void, E, Services>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "mcp-tether-proxy-"))),
     (dir) =>
@@ -180,11 +180,11 @@ export const generation = ({ connection }: { readonly connection: McpConnection.
 /** The faults that happened. */
 export const happened = <F>({ proxy }: Rig<F>): ReadonlyArray<string> => proxy.happened.map(({ fault }) => fault._tag)
 
-/** Asks until it is so, at most five seconds. */
+/** Asks until it is so, at most fifteen seconds: on a busy machine, a program takes seconds to start. */
 export const until = (what: string, isSo: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => (isSo() ? Effect.void : Effect.fail("not yet" as const))).pipe(
     Effect.retry(Schedule.spaced("5 millis")),
-    Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.die(new Error(`waited in vain for ${what}`)) }),
+    Effect.timeoutOrElse({ duration: "15 seconds", orElse: () => Effect.die(new Error(`waited in vain for ${what}`)) }),
     Effect.orDie
   )
 
@@ -197,7 +197,7 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
 export const assertAtLeast = (millis: number, least: number): void => assert.isAtLeast(millis, least - 5)
 
 /** The processes that carry the mark of a test. */
-const processes = (mark: string): ReadonlyArray<string> =>
+export const processes = (mark: string): ReadonlyArray<string> =>
   readdirSync("/proc").filter((pid) => {
     if (!/^\d+$/.test(pid)) return false
     try {

@@ -23,11 +23,22 @@ export type Parsed =
 
 /** `mcpServers.github.args[1]`, and `mcpServers["my server"]` where a key is no word. */
 export const format = (keys: Keys): string =>
-  keys.reduce<string>((path, key) => {
+  keys.slice(0, tellable(keys)).reduce<string>((path, key) => {
     if (typeof key === "number") return `${path}[${key}]`
     if (!/^[\w$][\w$-]*$/.test(key)) return `${path}[${JSON.stringify(key)}]`
     return path === "" ? key : `${path}.${key}`
   }, "")
+
+/** Objects by the names of headers or variables. Whoever writes `"KEY=value": ""` has the secret in the name, so it is left out of paths. */
+const named: ReadonlySet<string | number> = new Set(["env", "headers", "http_headers", "env_http_headers"])
+
+const tellable = (keys: Keys): number | undefined => {
+  const end = keys.findIndex((key, index) => {
+    const parent = keys[index - 1]
+    return parent !== undefined && named.has(parent) && !/^[!#$%&'*+.^_`|~\w-]*$/.test(String(key))
+  })
+  return end === -1 ? undefined : end
+}
 
 export const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
   typeof u === "object" && u !== null && !Array.isArray(u) && !(u instanceof Date)

@@ -75,26 +75,24 @@ const valueOf = (part: Part, scope: Scope): Effect.Effect<Expansion> => {
   }
 }
 
+/** Names of variables are words. A long run of letters and digits is a secret that was written where its variable's name belongs. */
+export const looksSecret = (name: string): boolean =>
+  (name.match(/[A-Za-z0-9]{16,}/g) ?? []).some((run) => /\d/.test(run) && /[A-Za-z]/.test(run))
+
+const missing = (name: string, actual: string): Expansion =>
+  without(
+    looksSecret(name)
+      ? { expected: "the name of an environment variable that is set", actual: "the name of none" }
+      : { expected: `the environment variable ${name}`, actual, variable: name }
+  )
+
 const variableOf = (name: string, fallback: ReadonlyArray<Part> | undefined, scope: Scope): Effect.Effect<Expansion> =>
   Effect.matchEffect(scope.variable(name), {
-    onFailure: () =>
-      Effect.succeed(
-        without({
-          expected: `the environment variable ${name}`,
-          actual: "nothing: the environment could not be read",
-          variable: name
-        })
-      ),
+    onFailure: () => Effect.succeed(missing(name, "nothing: the environment could not be read")),
     onSuccess: (value) => {
       if (value !== undefined && value !== "") return Effect.succeed({ ...plain(value), secret: true })
       return fallback === undefined
-        ? Effect.succeed(
-            without({
-              expected: `the environment variable ${name}`,
-              actual: `nothing: it is not set (a default is written \${${name}:-default})`,
-              variable: name
-            })
-          )
+        ? Effect.succeed(missing(name, `nothing: it is not set (a default is written \${${name}:-default})`))
         : valueOfAll(fallback, scope)
     }
   })

@@ -20,7 +20,7 @@ export const load = Effect.fnUntraced(function* (
   const path = yield* Path.Path
   const absolute = path.resolve(file)
   const text = yield* Effect.mapError(fs.readFileString(absolute), (error) => unreadable(file, error))
-  return yield* Read.read(text, { cwd: Places.projectOf(path, absolute), ...options, path: file })
+  return yield* Read.read(text, { ...options, cwd: options.cwd ?? Places.projectOf(path, absolute), path: file })
 })
 
 const unreadable = (file: string, error: PlatformError.PlatformError): InvalidConfig =>

@@ -20,6 +20,7 @@ export const read = Effect.fnUntraced(function* (
   text: string,
   input: Input
 ): Effect.fn.Return<McpConfig, InvalidConfig> {
+  const wanted = input.format ?? tableNames
   const fail = (issue: Issue) => new InvalidConfig({ file: input.path, issues: [issue] })
   const client = input.client ?? Places.clientOf(input.path)
   const syntax = syntaxOf(text, input.path)
@@ -29,13 +30,13 @@ export const read = Effect.fnUntraced(function* (
   if (!isRecord(document.root))
     return yield* fail({
       path: "",
-      expected: `an object with ${tableNames}`,
+      expected: `an object with ${wanted}`,
       actual: typeOf(document.root),
       ...document.locate([])
     })
-  const found = tablesOf(document.root, input.cwd)
+  const found = tablesOf(document.root, input)
   if (typeof found === "string" && !(input.shared === true && found === nothing))
-    return yield* fail({ path: "", expected: `an object with ${tableNames}`, actual: found })
+    return yield* fail({ path: "", expected: `an object with ${wanted}`, actual: found })
   const tables = typeof found === "string" ? [] : found.tables
   const fileFormat = typeof found === "string" ? (syntax === "toml" ? "mcp_servers" : "mcpServers") : found.format
   const notes: Array<Note> = document.twice.map((keys) =>
@@ -100,16 +101,17 @@ const nothing = "none of them"
 /** Where the servers are; in words, what is there instead. */
 const tablesOf = (
   root: Readonly<Record<string, unknown>>,
-  cwd: string | undefined
+  { cwd, format: asked }: Input
 ): string | { readonly format: Format; readonly tables: ReadonlyArray<Keys> } => {
   const present = formats.filter((format) => root[format] !== undefined && root[format] !== null)
-  const [format, ...others] = present
-  if (others.length > 0) return `${present.join(" and ")}: one file, one of them`
+  if (asked === undefined && present.length > 1) return `${present.join(" and ")}: one file, one of them`
+  if (asked !== undefined && present.length > 0 && !present.includes(asked)) return present.join(" and ")
+  const format = asked ?? present[0]
   // Claude Code keeps what it knows of a folder in `~/.claude.json`, and its own servers come first.
   const local = cwd === undefined ? undefined : localTable(root, cwd)
   const tables: ReadonlyArray<Keys> = [
     ...(local === undefined || (format !== undefined && format !== "mcpServers") ? [] : [local]),
-    ...(format === undefined ? [] : [[format]])
+    ...(format === undefined || !present.includes(format) ? [] : [[format]])
   ]
   if (tables.length > 0) return { format: format ?? "mcpServers", tables }
   return insteadOf(root)

@@ -16,20 +16,27 @@ export interface Options {
 export const make = ({ burst, concurrency, perSecond, slot }: Options): Admission => {
   const slots = Semaphore.makeUnsafe(concurrency)
   const every = 1000 / perSecond
-  /** When the bucket would be full again (GCRA, ITU-T I.371): one number says all of a token bucket. */
+  const line = Semaphore.makeUnsafe(1)
+  /** When the bucket would be full again (GCRA, ITU-T I.371): one number says all of a token bucket. By the clock that does not jump. */
   let fullAt = Number.NEGATIVE_INFINITY
 
-  const due = Clock.clockWith((clock) => {
-    const now = clock.currentTimeMillisUnsafe()
-    fullAt = Math.max(fullAt, now) + every
-    const wait = fullAt - now - burst * every
-    return wait > 0 ? Effect.sleep(wait) : Effect.void
+  /** One after the other; whoever leaves the line has taken nothing. */
+  const token = Clock.clockWith((clock) => {
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const wait = Effect.suspend(() => {
+      const millis = Math.max(fullAt, now()) + every - burst * every - now()
+      return millis > 0 ? Effect.sleep(millis) : Effect.void
+    })
+    const take = Effect.sync(() => {
+      fullAt = Math.max(fullAt, now()) + every
+    })
+    return Semaphore.withPermit(line)(Effect.andThen(wait, take))
   })
 
   return (attempt) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.andThen(
-        restore(Effect.andThen(due, Semaphore.take(slots, 1))),
+        restore(Effect.andThen(token, Semaphore.take(slots, 1))),
         Effect.suspend(() => {
           let held = true
           const release = Effect.suspend(() => {

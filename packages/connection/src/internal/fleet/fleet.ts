@@ -50,32 +50,40 @@ export const make = Effect.fnUntraced(function* <R = never>(
   /** In the order in which they were given. */
   let members: ReadonlyMap<string, Member.Member<R>> = new Map()
 
-  const open = (name: string, server: Server<R>) =>
-    Effect.tap(Member.open(name, server, admission), (member) =>
-      Effect.andThen(
-        forward(member.connection.changes, (state) => PubSub.publish(states, { server: name, state })),
-        forward(member.connection.events, (event) =>
-          PubSub.publish(events, { _tag: "ServerEvent", server: name, event })
-        )
-      )
-    ).pipe(Effect.provideContext(context))
+  // The members' scopes are its children, those on their way in or out too; closed all at once: none waits for another.
+  const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
 
-  // All at once: none waits for another that does not let go.
-  const close = Effect.suspend(() => {
-    const all = [...members.values()]
-    members = new Map()
-    return Effect.forEach(all, ({ scope }) => Scope.close(scope, Exit.void), {
-      concurrency: "unbounded",
-      discard: true
+  /** Not interrupted: it waits for nothing, and what it has begun has to be known. */
+  const open = (name: string, server: Server<R>) =>
+    Effect.tap(Member.open(name, server, admission, scope), (member) =>
+      forward(member.connection.events, (event) => PubSub.publish(events, { _tag: "ServerEvent", server: name, event }))
+    ).pipe(Effect.provideContext(context), Effect.uninterruptible)
+
+  /** Tells its states from now on, as long as its name is not another one's. */
+  const show = (member: Member.Member<R>) =>
+    forward(member.connection.changes, (state) => {
+      const found = members.get(member.name)
+      return found === undefined || found === member
+        ? PubSub.publish(states, { server: member.name, state })
+        : Effect.void
     })
-  })
-  yield* Effect.addFinalizer(() => close)
-  const opened = new Map<string, Member.Member<R>>()
-  members = opened
-  for (const [name, server] of Object.entries(servers)) opened.set(name, yield* open(name, server))
-  yield* Effect.onError(
-    untilStarted([...members.values()].filter(({ server }) => server.required === true)),
-    () => close
+
+  /** Opens servers that are new, all or none. */
+  const openAll = Effect.fnUntraced(function* (wanted: ReadonlyArray<readonly [string, Server<R>]>) {
+    const opened = new Map<string, Member.Member<R>>()
+    const close = Effect.suspend(() => Effect.forEach(opened.values(), Member.close, { discard: true }))
+    yield* Effect.forEach(
+      wanted,
+      ([name, server]) => Effect.map(open(name, server), (member) => opened.set(name, member)),
+      { discard: true }
+    ).pipe(Effect.onError(() => close))
+    return opened
+  }, Effect.uninterruptible)
+
+  members = yield* openAll(Object.entries(servers))
+  yield* Effect.forEach(members.values(), show, { discard: true })
+  yield* Effect.onError(untilStarted([...members.values()].filter(({ server }) => server.required === true)), () =>
+    Scope.close(scope, Exit.void)
   )
 
   const told = (server: string, change: Change): Effect.Effect<readonly [string, Change]> =>
@@ -86,13 +94,18 @@ export const make = Effect.fnUntraced(function* <R = never>(
 
   /** Puts a connection in the place of another one when it is there, or cannot be. */
   const replace = (old: Member.Member<R>, next: Server<R>) =>
-    Effect.gen(function* () {
-      const member = yield* open(old.name, next)
-      if (next.start !== "lazy") yield* Member.settled(member)
-      members = new Map([...members].map(([name, known]) => [name, name === old.name ? member : known]))
-      yield* Member.retire(old)
-      return "replaced" as const
-    })
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const member = yield* open(old.name, next)
+        if (next.start !== "lazy") {
+          yield* Effect.onInterrupt(restore(Member.settled(member)), () => Member.close(member))
+        }
+        members = new Map([...members].map(([name, known]) => [name, name === old.name ? member : known]))
+        yield* show(member)
+        yield* restore(Member.retire(old))
+        return "replaced" as const
+      })
+    )
 
   const refresh = (member: Member.Member<R>, next: Server<R>) =>
     Effect.suspend(() => {
@@ -102,7 +115,7 @@ export const make = Effect.fnUntraced(function* <R = never>(
       return Effect.flatMap(member.connection.state, ({ _tag }) =>
         _tag === "Idle"
           ? Effect.succeed("refreshed" as const)
-          : Effect.match(member.connection.refresh, {
+          : Effect.match(Member.refreshed(member), {
               onSuccess: () => "refreshed" as const,
               onFailure: () => "not-refreshed" as const
             })
@@ -112,16 +125,18 @@ export const make = Effect.fnUntraced(function* <R = never>(
   const reload: Shape<R>["reload"] = (next) =>
     Effect.gen(function* () {
       yield* check(next)
-      const gone = [...members.values()].filter(({ name }) => next[name] === undefined)
       const known = members
-      const added = new Map<string, Member.Member<R>>()
-      for (const [name, server] of Object.entries(next)) {
-        if (!known.has(name)) added.set(name, yield* open(name, server))
-      }
-      members = new Map(
-        Object.keys(next).flatMap((name) => {
-          const member = known.get(name) ?? added.get(name)
-          return member === undefined ? [] : [[name, member] as const]
+      const gone = [...known.values()].filter(({ name }) => !Object.hasOwn(next, name))
+      yield* Effect.uninterruptible(
+        Effect.gen(function* () {
+          const added = yield* openAll(Object.entries(next).filter(([name]) => !known.has(name)))
+          members = new Map(
+            Object.keys(next).flatMap((name) => {
+              const member = known.get(name) ?? added.get(name)
+              return member === undefined ? [] : [[name, member] as const]
+            })
+          )
+          yield* Effect.forEach(added.values(), show, { discard: true })
         })
       )
       const work = [

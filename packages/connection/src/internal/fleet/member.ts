@@ -25,6 +25,8 @@ export interface Member<R> {
 
 interface Way<R> {
   current: McpTransport<R>
+  /** The one that was taken last. */
+  taken: McpTransport<R> | undefined
 }
 
 /** A transport that is another one when it is told so. */
@@ -35,7 +37,11 @@ const redirected = <R>(way: Way<R>): McpTransport<R> => ({
   validate: Effect.suspend(() => way.current.validate),
   // Asked once: for whatever its ways may need.
   closeWithin: () => way.current.closeWithin?.() ?? Duration.seconds(15),
-  open: (context) => Effect.suspend(() => way.current.open(context))
+  open: (context) =>
+    Effect.suspend(() => {
+      way.taken = way.current
+      return way.current.open(context)
+    })
 })
 
 /** Whether a server could be opened, as far as its options say. */
@@ -46,16 +52,17 @@ export const check = <R>(name: string, server: Server<R>): Effect.Effect<void, I
   )
 }
 
-/** Opens the connection of a server, in a scope of its own, and does not wait for it. */
+/** Opens the connection of a server, in a child of the fleet's scope, and does not wait for it. */
 export const open = <R>(
   name: string,
   server: Server<R>,
-  admission: McpConnection.Admission
+  admission: McpConnection.Admission,
+  fleet: Scope.Scope
 ): Effect.Effect<Member<R>, InvalidOptions, R> =>
   Effect.gen(function* () {
-    const scope = yield* Scope.make()
+    const scope = yield* Scope.fork(fleet)
     const { required: _required, source: _source, transport, ...options } = server
-    const way: Way<R> = { current: transport }
+    const way: Way<R> = { current: transport, taken: undefined }
     const connection = yield* McpConnection.make<R>({
       ...options,
       name,
@@ -80,16 +87,22 @@ export const changeOf = <R>(member: Member<R>, next: Server<R>): "unchanged" | "
   return Equal.equals(oldSource ?? oldWay, newSource ?? newWay) ? "unchanged" : "refreshed"
 }
 
-/** Lets what is in flight end, and closes. */
-export const retire = <R>({ connection, scope, server }: Member<R>): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    const drain = Duration.fromInputUnsafe(server.drainTimeout ?? "30 seconds")
-    const busy = Effect.map(connection.health, ({ inFlight, waiting }) => inFlight + waiting > 0)
-    yield* Effect.repeat(busy, { while: (busy) => busy, schedule: Schedule.spaced(drainPause) }).pipe(
-      Effect.timeoutOption(drain)
-    )
-    yield* Scope.close(scope, Exit.void)
-  })
+/** Replaces its session by one that came the way it has now: an attempt that was being made meanwhile came another one. */
+export const refreshed = <R>({ connection, way }: Member<R>) =>
+  Effect.repeat(connection.refresh, { while: () => way.taken !== way.current })
+
+export const close = <R>({ scope }: Member<R>): Effect.Effect<void> => Scope.close(scope, Exit.void)
+
+/** Lets what is in flight end, and closes; at once where nobody waits for it any more. */
+export const retire = <R>(member: Member<R>): Effect.Effect<void> => {
+  const { connection, server } = member
+  const busy = Effect.map(connection.health, ({ inFlight, waiting }) => inFlight + waiting > 0)
+  return Effect.repeat(busy, { while: (busy) => busy, schedule: Schedule.spaced(drainPause) }).pipe(
+    Effect.timeoutOption(Duration.fromInputUnsafe(server.drainTimeout ?? "30 seconds")),
+    Effect.ensuring(close(member)),
+    Effect.asVoid
+  )
+}
 
 const drainPause = "25 millis"
 

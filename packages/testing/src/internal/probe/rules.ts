@@ -26,25 +26,28 @@ const told = (seen: Seen, rule: number, answer: Answer, what: string): Violation
   story: storyOf(seen, [answer.call], answer.begunAt, answer.endedAt ?? seen.now())
 })
 
-/** Rule 1. What arrived twice under one id was doubled by the network. */
+/**
+ * Rule 1. What arrived twice under one id was doubled by the network. It counts what the tool promises where it is sent again: a release
+ * may promise more than the one before, or less.
+ */
 const atMostOnce = (seen: Seen): ReadonlyArray<Violation> =>
   seen.answers.flatMap((answer) => {
     if ((answer.replay ?? seen.replay) === "always") return []
     const runs = runsOf(seen, answer.call)
-    const sendings = new Set(runs.map(({ generation, requestId }) => `${generation}/${String(requestId)}`)).size
-    return sendings > 1 && runs.some(({ safe }) => !safe)
-      ? [told(seen, 1, answer, `call ${answer.call} (${nameOf(answer)}) has an effect, and ran ${sendings} times`)]
+    const sendings = new Map(runs.map((run) => [`${run.generation}/${String(run.requestId)}`, run]))
+    return [...sendings.values()].slice(1).some(({ safe }) => !safe)
+      ? [told(seen, 1, answer, `call ${answer.call} (${nameOf(answer)}) has an effect, and ran ${sendings.size} times`)]
       : []
   })
 
 /** Rules 1 and 2: what a caller is told is true. */
 const answersAgree = (seen: Seen): ReadonlyArray<Violation> =>
   seen.answers.flatMap((answer) => {
-    if (answer.method !== "tools/call") return []
     const { call, error, outcome } = answer
-    const ran = runsOf(seen, call).length
     const name = `call ${call} (${nameOf(answer)})`
     if (outcome === "died") return [told(seen, 2, answer, `${name} ended in a defect`)]
+    if (answer.method !== "tools/call") return []
+    const ran = runsOf(seen, call).length
     if (outcome === "succeeded" && ran === 0) return [told(seen, 2, answer, `${name} has a result, but never ran`)]
     if (error === undefined) return []
     if (error._tag === "ConnectionUnavailable" && error.delivery === "Unknown")
@@ -62,9 +65,9 @@ const answersAgree = (seen: Seen): ReadonlyArray<Violation> =>
 
 /** Rule 2: within its bound. */
 const everyoneAnswered = (seen: Seen): ReadonlyArray<Violation> => {
-  const { answerWithin } = seen.promises
-  if (answerWithin === undefined || !Number.isFinite(answerWithin)) return []
   return seen.answers.flatMap((answer) => {
+    const { answerWithin } = answer
+    if (answerWithin === undefined || !Number.isFinite(answerWithin)) return []
     const took = answer.tookMillis ?? seen.monotonic() - answer.begunMonotonic
     return took > answerWithin
       ? [
@@ -171,8 +174,7 @@ const nothingLeft = (seen: Seen): ReadonlyArray<Violation> => {
 /** Rule 7. What somebody asked for need not wait. */
 const delays = (seen: Seen): ReadonlyArray<Violation> => {
   const { maxDelay } = seen.promises
-  const asked = new Set(seen.replacements)
-  return seen.events.flatMap(({ event }, index) => {
+  return seen.events.flatMap(({ event, heard }, index) => {
     if (event._tag !== "AttemptScheduled") return []
     const { at, attempt, delayMillis, dueAt, error } = event
     const hint = error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter)
@@ -182,12 +184,15 @@ const delays = (seen: Seen): ReadonlyArray<Violation> => {
         { rule: 7, what: `attempt ${attempt} waits ${span(delayMillis)}; the cap is ${span(maxDelay)}`, story: story() }
       ]
     }
-    const started = seen.events.slice(index + 1).find(({ event }) => event._tag === "AttemptStarted")?.event
-    return started !== undefined && started.at < dueAt && ![...asked].some((when) => when >= at && when <= started.at)
+    const started = seen.events.slice(index + 1).find(({ event }) => event._tag === "AttemptStarted")
+    // By the clock that does not jump, of which each reading is up to a millisecond early.
+    return started !== undefined &&
+      started.heard - heard < delayMillis - 1 &&
+      !seen.replacements.some((when) => when >= heard && when <= started.heard)
       ? [
           {
             rule: 7,
-            what: `attempt ${attempt} was due at ${dueAt} and began at ${started.at}, unasked`,
+            what: `attempt ${attempt} was due at ${dueAt} and began at ${started.event.at}, unasked`,
             story: story()
           }
         ]

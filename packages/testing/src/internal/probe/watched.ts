@@ -17,7 +17,7 @@ import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import type { Answer, ConnectionProbe, Promises } from "../../ConnectionProbe.ts"
 import type { SimulatedServer } from "../../SimulatedServer.ts"
-import { callKey } from "../simulated/offer.ts"
+import { callKey, toolIn } from "../simulated/offer.ts"
 import * as Moment from "./moment.ts"
 import * as Rules from "./rules.ts"
 import { timelineOf } from "./story.ts"
@@ -27,6 +27,8 @@ import { RulesBroken, type Violation } from "./violation.ts"
 type Pending = { -readonly [Key in keyof Answer]: Answer[Key] } & {
   readonly order: number
   endOrder: number | undefined
+  /** What is promised of this call; `undefined`: nothing. In milliseconds. */
+  readonly answerWithin: number | undefined
   /** By the clock that does not jump, in milliseconds. */
   readonly begunMonotonic: number
   tookMillis: number | undefined
@@ -48,7 +50,12 @@ export interface Seen {
   readonly connection: McpConnection.Shape
   readonly since: number
   readonly answers: ReadonlyArray<Pending>
-  readonly events: Array<{ readonly order: number; readonly event: ConnectionEvent.ConnectionEvent }>
+  readonly events: Array<{
+    readonly order: number
+    /** When it was heard, by the clock that does not jump, in milliseconds. */
+    readonly heard: number
+    readonly event: ConnectionEvent.ConnectionEvent
+  }>
   readonly states: Array<ConnectionState.ConnectionState>
   readonly wishes: Wishes
   /** Since when the catalog has not been what the server lists, as far as it was looked at. */
@@ -58,27 +65,39 @@ export interface Seen {
   readonly monotonic: () => number
   /** The requests on their way, lists and settings included. */
   readonly inFlight: () => number
-  /** When somebody last asked for another session. */
+  /** When somebody asked for another session, by the clock that does not jump, in milliseconds. */
   readonly replacements: Array<number>
   readonly replay: ReplayPolicy.ReplayPolicy
-  readonly promises: { readonly answerWithin: number | undefined; readonly maxDelay: number | undefined }
+  readonly promises: { readonly maxDelay: number | undefined }
 }
 
 /** Promises that were given. */
 export const given = (promises: Promises): Promises =>
   Object.fromEntries(Object.entries(promises).filter(([, promise]) => promise !== undefined))
 
-/** What the options of a connection add up to. */
-export const promisesOf = <R>(options: Partial<McpConnection.Options<R>>): Promises => {
-  const { maxReplays = 1, policy, requestTimeout = "60 seconds", wait = "30 seconds" } = options
-  const waiting = wait === "none" ? 0 : Duration.toMillis(Duration.fromInputUnsafe(wait))
-  const answering = Duration.toMillis(Duration.fromInputUnsafe(requestTimeout))
-  return {
+/** What the policy of a connection promises of its delays. */
+export const delaysOf = <R>({ policy }: Partial<McpConnection.Options<R>>): Promises =>
+  policy === undefined ? { maxDelay: "30 seconds" } : {}
+
+/** In milliseconds: how long a call may take by its own options; `undefined`: that cannot be said. */
+export type Bound = (own: McpConnection.RequestOptions | undefined) => number | undefined
+
+/** What the options of a connection, and those of the call itself, add up to. */
+export const boundOf =
+  <R>({
+    maxReplays = 1,
+    requestTimeout = "60 seconds",
+    wait = "30 seconds"
+  }: Partial<McpConnection.Options<R>>): Bound =>
+  (own) => {
+    // Each word of progress starts the timeout anew.
+    if (own?.onProgress !== undefined) return undefined
+    const patience = own?.wait ?? wait
+    const waiting = patience === "none" ? 0 : Duration.toMillis(Duration.fromInputUnsafe(patience))
+    const answering = Duration.toMillis(Duration.fromInputUnsafe(own?.timeout ?? requestTimeout))
     // Each sending waits for a session, for its answer, and once more for what the tool promises there.
-    answerWithin: (maxReplays + 1) * (waiting + 2 * answering),
-    ...(policy === undefined ? { maxDelay: "30 seconds" } : {})
+    return (maxReplays + 1) * (waiting + 2 * answering)
   }
-}
 
 const millisOf = (duration: Duration.Input | undefined): number | undefined =>
   duration === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(duration))
@@ -87,12 +106,14 @@ export const attach = Effect.fnUntraced(function* (
   connection: McpConnection.Shape,
   server: SimulatedServer,
   promises: Promises = {},
-  options: Pick<McpConnection.Options, "replay" | "roots"> = {}
+  options: Pick<McpConnection.Options, "replay" | "roots"> = {},
+  bound: Bound = () => undefined
 ) {
   const clock = yield* Clock.Clock
   const now = (): number => clock.currentTimeMillisUnsafe()
   const monotonic = (): number => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
   const answers: Array<Pending> = []
+  const answerWithin = millisOf(promises.answerWithin)
   const broken: Array<Violation> = []
   let inFlight = 0
   const seen: Seen = {
@@ -109,7 +130,7 @@ export const attach = Effect.fnUntraced(function* (
     inFlight: () => inFlight,
     replacements: [],
     replay: options.replay ?? "safe",
-    promises: { answerWithin: millisOf(promises.answerWithin), maxDelay: millisOf(promises.maxDelay) }
+    promises: { maxDelay: millisOf(promises.maxDelay) }
   }
   server.state = connection.state
   // Not in the scope: what it hears last is that the connection is closed, with which both streams end.
@@ -118,21 +139,24 @@ export const attach = Effect.fnUntraced(function* (
     Effect.forkDetach({ startImmediately: true })
   )
   yield* connection.events.pipe(
-    Stream.runForEach((event) => Effect.sync(() => seen.events.push({ order: server.nextOrder(), event }))),
+    Stream.runForEach((event) =>
+      Effect.sync(() => seen.events.push({ order: server.nextOrder(), heard: monotonic(), event }))
+    ),
     Effect.forkDetach({ startImmediately: true })
   )
 
-  const begin = (method: string, tool?: string, replay?: ReplayPolicy.ReplayPolicy): Pending => {
+  const begin = (method: string, tool?: string, own?: McpConnection.RequestOptions): Pending => {
     inFlight += 1
     const answer: Pending = {
       order: server.nextOrder(),
       endOrder: undefined,
+      answerWithin: answerWithin ?? bound(own),
       begunMonotonic: monotonic(),
       tookMillis: undefined,
       call: answers.length + 1,
       method,
       tool,
-      replay,
+      replay: own?.replay,
       begunAt: now(),
       endedAt: undefined,
       outcome: "pending",
@@ -158,40 +182,49 @@ export const attach = Effect.fnUntraced(function* (
   const noted = <A>(
     method: string,
     run: (answer: Pending) => Effect.Effect<A, RequestError.RequestError>,
-    tool?: string,
-    replay?: ReplayPolicy.ReplayPolicy
+    own?: McpConnection.RequestOptions,
+    tool?: string
   ): Effect.Effect<A, RequestError.RequestError> =>
     Effect.suspend(() => {
-      const answer = begin(method, tool, replay)
+      const answer = begin(method, tool, own)
       return Effect.onExit(run(answer), (exit) => Effect.sync(() => finish(answer, exit)))
     })
 
   const watched: McpConnection.Shape = {
     ...connection,
     callTool: (params, options) =>
-      noted(
-        "tools/call",
-        ({ call }) => connection.callTool(numbered(params, call), options),
-        params.name,
-        options?.replay
-      ),
+      noted("tools/call", ({ call }) => connection.callTool(numbered(params, call), options), options, params.name),
     callToolStream: (params, options) =>
       Stream.suspend(() => {
-        const answer = begin("tools/call", params.name, options?.replay)
+        const answer = begin("tools/call", params.name, options)
         return Stream.onExit(connection.callToolStream(numbered(params, answer.call), options), (exit) =>
           Effect.sync(() => finish(answer, exit))
         )
       }),
-    listTools: (options) => noted("tools/list", () => connection.listTools(options)),
-    listResources: (options) => noted("resources/list", () => connection.listResources(options)),
+    listTools: (options) => noted("tools/list", () => connection.listTools(options), options),
+    listResources: (options) => noted("resources/list", () => connection.listResources(options), options),
     listResourceTemplates: (options) =>
-      noted("resources/templates/list", () => connection.listResourceTemplates(options)),
-    readResource: (params, options) => noted("resources/read", () => connection.readResource(params, options)),
-    listPrompts: (options) => noted("prompts/list", () => connection.listPrompts(options)),
-    getPrompt: (params, options) => noted("prompts/get", () => connection.getPrompt(params, options)),
-    complete: (params, options) => noted("completion/complete", () => connection.complete(params, options)),
-    ping: (options) => noted("ping", () => connection.ping(options)),
-    request: (method, ...args) => noted(method, () => connection.request(method, ...args)),
+      noted("resources/templates/list", () => connection.listResourceTemplates(options), options),
+    readResource: (params, options) => noted("resources/read", () => connection.readResource(params, options), options),
+    listPrompts: (options) => noted("prompts/list", () => connection.listPrompts(options), options),
+    getPrompt: (params, options) => noted("prompts/get", () => connection.getPrompt(params, options), options),
+    complete: (params, options) => noted("completion/complete", () => connection.complete(params, options), options),
+    ping: (options) => noted("ping", () => connection.ping(options), options),
+    request: (method, ...args) => {
+      const [params, options] = args
+      const tool = toolIn(method, params)
+      return noted(
+        method,
+        ({ call }) =>
+          // Only what comes first is another one, and it is of the same type.
+          connection.request(
+            method,
+            ...(tool === undefined ? args : (args.with(0, numbered(params ?? {}, call)) as unknown as typeof args))
+          ),
+        options,
+        tool
+      )
+    },
     notify: (method, params) => noted(method, () => connection.notify(method, params)),
     setLogLevel: (level) =>
       noted("logging/setLevel", () =>
@@ -231,16 +264,19 @@ export const attach = Effect.fnUntraced(function* (
         )
       }),
     reconnect: Effect.suspend(() => {
-      seen.replacements.push(now())
+      seen.replacements.push(monotonic())
       return connection.reconnect
     }),
     refresh: Effect.suspend(() => {
-      seen.replacements.push(now())
+      seen.replacements.push(monotonic())
       return connection.refresh
     })
   }
 
-  const violations = Effect.map(Moment.calm, (): ReadonlyArray<Violation> => [...broken, ...Rules.check(seen)])
+  const look = Effect.map(Moment.look(seen), (found) => {
+    broken.push(...found.filter(({ what }) => broken.every((known) => known.what !== what)))
+  })
+  const violations = Effect.map(look, (): ReadonlyArray<Violation> => [...broken, ...Rules.check(seen)])
   const probe: ConnectionProbe = {
     connection: watched,
     answers,
@@ -249,7 +285,7 @@ export const attach = Effect.fnUntraced(function* (
     },
     states: seen.states,
     timeline: () => timelineOf(seen),
-    look: Effect.flatMap(Moment.look(seen), (found) => Effect.sync(() => void broken.push(...found))),
+    look,
     violations,
     check: Effect.flatMap(violations, (violations) =>
       Arr.isReadonlyArrayNonEmpty(violations) ? Effect.fail(new RulesBroken({ violations })) : Effect.void

@@ -19,6 +19,7 @@ export interface Actor {
   /** The server dies now. */
   readonly crash: () => void
   readonly freeze: (forMillis: number) => void
+  readonly partition: () => void
   readonly sever: () => void
   readonly expire: (status: Tagged<"ExpireSessions">["status"]) => void
   readonly refuse: (status: Tagged<"Unauthorized">["status"]) => void
@@ -42,13 +43,18 @@ export const unharmed: Strikes = {
   unavailable: undefined
 }
 
+const handshake: Message = { method: "initialize", tool: undefined }
+
 export interface Director {
   readonly weather: Weather
   readonly passed: Array<Passed>
   readonly happened: Array<Happened>
   readonly now: () => number
-  /** A message comes by: what is due happens, and what is in store for it is told. */
-  readonly meet: (message: Message) => Strikes
+  /**
+   * A message comes by: what is due happens, and what is in store for it is told. To triggers a handshake is `initialize` in either
+   * era; what continues one is nothing to them.
+   */
+  readonly meet: (message: Message, part?: "handshake" | "continued") => Strikes
   /** The server dies, and is down for as long as the last crash that was met says. */
   readonly crash: () => void
   /** The same, where only one of its processes dies, which is somebody else's to end. */
@@ -122,6 +128,9 @@ export const make = Effect.fnUntraced(function* (
         actor.freeze(fault.forMillis)
         return
       case "Partition":
+        weather.begin(fault)
+        actor.partition()
+        return
       case "SlowLink":
       case "Unavailable":
       case "SilentToPing":
@@ -164,10 +173,11 @@ export const make = Effect.fnUntraced(function* (
     crash,
     down,
     inject,
-    meet: (message) => {
+    meet: (message, part) => {
       passed.push({ at: now(), method: message.method, tool: message.tool })
       let strikes = unharmed
-      for (const fault of program.dueOn(message)) {
+      if (part === "continued") return strikes
+      for (const fault of program.dueOn(part === "handshake" ? handshake : message)) {
         note(fault, message)
         if (fault._tag === "Crash") {
           downMillis = fault.downMillis

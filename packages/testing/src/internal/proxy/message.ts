@@ -31,3 +31,9 @@ export const requestIn = (value: unknown): Requested | undefined => {
 
 const at = (value: unknown, key: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
+
+/** What a message is the answer to. */
+export const replyIdIn = (value: unknown): string | number | undefined => {
+  const id = at(value, "id")
+  return at(value, "method") === undefined && (typeof id === "string" || typeof id === "number") ? id : undefined
+}

@@ -5,7 +5,7 @@ export const addressVariable = "MCP_TETHER_FAULT_PROXY"
 
 /** What a process in between tells: a message waits for a word. */
 export type Report =
-  | { readonly _tag: "Hello"; readonly token: string }
+  | { readonly _tag: "Hello"; readonly token: string; readonly pid: number }
   | {
       readonly _tag: "Message"
       readonly number: number

@@ -5,11 +5,11 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net"
-import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import type { StdioFault } from "../../Fault.ts"
 import type { StdioOptions, StdioProxy } from "../../FaultProxy.ts"
 import * as Director from "./director.ts"
+import * as Lines from "./lines.ts"
 import { parse } from "./message.ts"
 import { addressVariable, type Order, type Report, type Verdict } from "./protocol.ts"
 
@@ -46,13 +46,20 @@ export const make = Effect.fnUntraced(function* (
   }
 })
 
+/** A process in between, and whether its client has begun to shake hands. */
+interface Shim {
+  readonly pid: number
+  greeted: boolean
+}
+
 /** Who talks to the processes in between. */
 class Control implements Director.Actor {
   /** What a process has to know to be listened to. */
   readonly token = randomUUID()
   director!: Director.Director
-  private readonly shims = new Set<Socket>()
+  private readonly shims = new Map<Socket, Shim>()
   private readonly strangers = new Set<Socket>()
+  private readonly thaws = new Map<NodeJS.Timeout, () => void>()
   private server: Server | undefined = undefined
 
   listen(): Promise<number> {
@@ -65,8 +72,12 @@ class Control implements Director.Actor {
   }
 
   close(): Promise<void> {
+    for (const [timer, thaw] of this.thaws) {
+      clearTimeout(timer)
+      thaw()
+    }
     // A process in between that loses its director ends, and its server with it.
-    for (const socket of [...this.shims, ...this.strangers]) socket.destroy()
+    for (const socket of [...this.shims.keys(), ...this.strangers]) socket.destroy()
     const { server } = this
     return server === undefined ? Promise.resolve() : new Promise((resolve) => server.close(() => resolve()))
   }
@@ -75,26 +86,27 @@ class Control implements Director.Actor {
     this.strangers.add(socket)
     socket.on("error", () => {})
     socket.on("close", () => {
+      const shim = this.shims.get(socket)
       this.shims.delete(socket)
       this.strangers.delete(socket)
+      // Whoever killed it alone has not killed its server.
+      if (shim !== undefined) signal(shim, "SIGKILL")
     })
-    const lines = createInterface({ input: socket })
-    lines.on("error", () => {})
-    lines.on("line", (line) => {
+    Lines.read(socket, (line) => {
       // It comes from our own program, or is refused.
-      const report = parse(line) as Report
-      if (this.shims.has(socket)) this.answer(socket, report)
-      else if (report._tag === "Hello" && report.token === this.token) this.welcome(socket)
+      const report = parse(line.toString("utf8")) as Report | undefined
+      if (report !== undefined && this.shims.has(socket)) this.answer(socket, report)
+      else if (report?._tag === "Hello" && report.token === this.token) this.welcome(socket, report.pid)
       else socket.destroy()
     })
   }
 
-  private welcome(socket: Socket): void {
+  private welcome(socket: Socket, pid: number): void {
     const { weather } = this.director
     const refused = weather.isDown() || weather.startsToRefuse > 0
     if (refused && !weather.isDown()) weather.startsToRefuse -= 1
     this.strangers.delete(socket)
-    if (!refused) this.shims.add(socket)
+    if (!refused) this.shims.set(socket, { pid, greeted: false })
     tell(socket, refused ? { _tag: "Refuse" } : { _tag: "Start" })
   }
 
@@ -116,9 +128,10 @@ class Control implements Director.Actor {
     if (report._tag === "Reply") return verdict({})
     // What is a notification is not counted.
     if (!report.isRequest) return verdict({})
-    const strikes = director.meet(report)
+    const part = this.partOf(socket, report.method)
+    const strikes = director.meet({ method: report.method, tool: report.tool }, part)
     const { weather } = director
-    if (report.method === "initialize" && weather.handshakesToHang > 0) {
+    if (part === "handshake" && weather.handshakesToHang > 0) {
       weather.handshakesToHang -= 1
       return verdict({ times: 0 })
     }
@@ -137,18 +150,43 @@ class Control implements Director.Actor {
     })
   }
 
+  /** A client that asks for the era, or is refused the older one, goes on with its handshake in the same process. */
+  private partOf(socket: Socket, method: string): "handshake" | "continued" | undefined {
+    if (method !== "initialize" && method !== "server/discover") return undefined
+    const shim = this.shims.get(socket)
+    if (shim === undefined || shim.greeted) return "continued"
+    shim.greeted = true
+    return "handshake"
+  }
+
   crash(): void {
-    this.all({ _tag: "Crash" })
+    for (const socket of this.shims.keys()) this.kill(socket)
   }
 
   /** Each session has a process of its own: only that of the message dies. */
   private crashOne(socket: Socket): void {
     this.director.down()
-    tell(socket, { _tag: "Crash" })
+    this.kill(socket)
   }
 
+  private kill(socket: Socket): void {
+    const shim = this.shims.get(socket)
+    if (shim !== undefined && !signal(shim, "SIGKILL")) tell(socket, { _tag: "Crash" })
+  }
+
+  /** All that the server has started stands still, and the process in between with it. */
   freeze(forMillis: number): void {
-    this.all({ _tag: "Freeze", forMillis })
+    for (const [socket, shim] of this.shims) {
+      if (!signal(shim, "SIGSTOP")) tell(socket, { _tag: "Freeze", forMillis })
+      else {
+        const thaw = (): void => {
+          this.thaws.delete(timer)
+          if (this.shims.has(socket)) signal(shim, "SIGCONT")
+        }
+        const timer = setTimeout(thaw, forMillis)
+        this.thaws.set(timer, thaw)
+      }
+    }
     // A process that is started later is not frozen.
     this.director.weather.end("Freeze")
   }
@@ -156,6 +194,9 @@ class Control implements Director.Actor {
   sever(): void {
     this.all({ _tag: "Sever" })
   }
+
+  /** Only what is on its way waits (`delay`). */
+  partition(): void {}
 
   noise(lines: number): void {
     this.all({ _tag: "Noise", lines })
@@ -166,7 +207,16 @@ class Control implements Director.Actor {
   refuse(): void {}
 
   private all(order: Order): void {
-    for (const socket of this.shims) tell(socket, order)
+    for (const socket of this.shims.keys()) tell(socket, order)
+  }
+}
+
+/** To its group, where it has one of its own: a transport sees to that, where there are groups. */
+const signal = ({ pid }: Shim, signal: "SIGKILL" | "SIGSTOP" | "SIGCONT"): boolean => {
+  try {
+    return process.kill(-pid, signal)
+  } catch {
+    return false
   }
 }
 

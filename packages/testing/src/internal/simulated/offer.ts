@@ -17,7 +17,9 @@ export const tool = (name: string, annotations?: Tool["annotations"]): Tool => (
 })
 
 /** The tool that a request names. */
-export const toolOf = ({ method, params }: McpSession.RequestTicket): string | undefined =>
+export const toolOf = ({ method, params }: McpSession.RequestTicket): string | undefined => toolIn(method, params)
+
+export const toolIn = (method: string, params: unknown): string | undefined =>
   method === "tools/call" && Predicate.hasProperty(params, "name") && Predicate.isString(params.name)
     ? params.name
     : undefined

@@ -208,7 +208,10 @@ export interface Agent {
  * The tools of many servers, for an agent.
  *
  * A model that calls a tool which is not in its toolkit, because it remembers it from a turn before a deploy, is the one thing that
- * `effect/ai` takes for an error of the turn (`AiError`), and not of the tool; plain functions leave that to the agent.
+ * `effect/ai` takes for an error of the turn, and not of the tool. None of that turn's calls was made: with
+ * `Effect.catchReason("AiError", "ToolNotFoundError", …)` a loop tells the model, and goes on. Plain functions leave that to the agent.
+ *
+ * A tool that runs only as a task (`execution.taskSupport: "required"`) refuses plain calls, and is not offered.
  *
  * @example
  * ```ts
@@ -243,7 +246,29 @@ export const make: (source: Source, options?: Options) => Agent = Offers.make
  * A connection as an `effect/ai` `McpClient`: whatever takes one heals itself, `McpClient.toolkit` above all.
  *
  * What a call fails with is the `cause` of the error's reason where that has one, and its words say whether it may have run. A call without
- * a `timeout` has the connection's `requestTimeout`.
+ * a `timeout` has the connection's `requestTimeout`; either is for the answer, and for a session a call waits as the connection does (`wait`).
+ * Tools that run only as tasks are not listed, as `effect/ai`'s own client does not list them.
+ *
+ * @example
+ * ```ts
+ * import { McpConnection } from "@mcp-tether/connection"
+ * import * as McpAgent from "@mcp-tether/connection/McpAgent"
+ * import { Faults, SimulatedServer } from "@mcp-tether/testing"
+ * import { Effect, References, Stream } from "effect"
+ * import { McpClient } from "effect/ai"
+ *
+ * const answers = await Effect.gen(function* () {
+ *   const server = yield* SimulatedServer.make({
+ *     tools: { find: { annotations: { readOnlyHint: true }, handler: () => Effect.succeed("found") } },
+ *     faults: Faults.script(Faults.on({ tool: "find" }, Faults.crash()))
+ *   })
+ *   const connection = yield* McpConnection.make({ transport: server.transport })
+ *   const toolkit = yield* McpClient.toolkit(McpAgent.client(connection))
+ *   return yield* Stream.unwrap(toolkit.handle("find", {})).pipe(Stream.map(({ result }) => result), Stream.runCollect)
+ * }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"), Effect.runPromise)
+ *
+ * answers // => ["found"]
+ * ```
  *
  * @category constructors
  * @since 0.1.0

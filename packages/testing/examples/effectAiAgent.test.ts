@@ -63,7 +63,7 @@ const toldIn = (message: Prompt.Message): ReadonlyArray<string> => {
 }
 
 describe("an agent on effect/ai whose server is deployed anew", () => {
-  it.live("is told that a tool is gone which it remembers, and goes on with those that there are", () =>
+  it.live("is told that there is no tool which it made up or remembers, and goes on with those that there are", () =>
     Effect.gen(function* () {
       const server = yield* SimulatedServer.make({
         tools: { pay: { handler: () => Effect.succeed("paid by hand") } },
@@ -75,6 +75,7 @@ describe("an agent on effect/ai whose server is deployed anew", () => {
         Effect.fnUntraced(function* (turn) {
           turns.push(turn)
           const last = turn.told.at(-1) ?? ""
+          if (turns.length === 1) return { call: "bank__settle" }
           if (last === "paid by wire") return { say: "Both are paid." }
           if (last.includes("not found")) return { call: turn.tools[0] ?? "" }
           if (last === "paid by hand") {
@@ -97,12 +98,13 @@ describe("an agent on effect/ai whose server is deployed anew", () => {
       const [pay, transfer] = ["bank__pay", "bank__transfer"]
       assert.deepStrictEqual(
         turns.flatMap(({ tools }) => tools),
-        [pay, pay, transfer, transfer, transfer]
+        [pay, pay, pay, transfer, transfer, transfer]
       )
       const told = turns.at(-1)?.told ?? []
-      assert.deepStrictEqual([told[0], told[1], told[4]], ["Pay twice.", "paid by hand", "paid by wire"])
-      assert.include(told[2], "pay did not run")
-      assert.include(told[3], "'bank__pay' not found")
+      assert.deepStrictEqual([told[0], told[2], told[5]], ["Pay twice.", "paid by hand", "paid by wire"])
+      assert.include(told[1], "'bank__settle' not found")
+      assert.include(told[3], "pay did not run")
+      assert.include(told[4], "'bank__pay' not found")
     }).pipe(
       Effect.scoped,
       VirtualClock.run,

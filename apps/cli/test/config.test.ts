@@ -119,9 +119,9 @@ describe("mcp-tether watch", () => {
   scenario("watches all that are configured, each for itself, until it is told to stop", ({ file, start }) =>
     Effect.gen(function* () {
       const running = yield* start("watch", "--config", file, "--json")
-      yield* running.says(/"server":"everything"[^\n]*"Ready"/)
-      yield* running.says(/"server":"missing"[^\n]*"Failed"/)
-      yield* running.says(/"server":"broken"[^\n]*"exitCode":7/)
+      yield* running.says(/"server":"everything","state":[^\n]*"_tag":"Ready"/)
+      yield* running.says(/"server":"missing","state":[^\n]*"_tag":"Failed"/)
+      yield* running.says(/"server":"broken","state":[^\n]*"exitCode":7/)
       running.child.kill("SIGINT")
       const { signal, stdout } = yield* running.ended
       assert.isNull(signal)

@@ -132,7 +132,7 @@ describe("mcp-tether watch", () => {
       const tags = stdout
         .trimEnd()
         .split("\n")
-        .map((line) => (JSON.parse(line) as { readonly _tag: string })._tag)
+        .map((line) => (JSON.parse(line) as { readonly state: { readonly _tag: string } }).state._tag)
       assert.deepStrictEqual([...new Set(tags)].slice(-2), ["Connecting", "Ready"])
     }).pipe(Effect.scoped)
   )

@@ -79,7 +79,7 @@ const nameFor = (target: Target.Target): string => {
 /** A line of JSON for each change of a state. */
 const printed = <R>(fleet: McpFleet.Shape<R>): Effect.Effect<void> =>
   Stream.runForEach(fleet.changes, ({ server, state }) =>
-    Effect.flatMap(Clock.currentTimeMillis, (at) => Console.log(JSON.stringify({ at, server, ...state })))
+    Effect.flatMap(Clock.currentTimeMillis, (at) => Console.log(JSON.stringify({ at, server, state })))
   )
 
 const drawn = <R>(fleet: McpFleet.Shape<R>, every: Duration.Duration) =>

@@ -7,6 +7,7 @@ import { MockLanguageModelV4 } from "ai/test"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as Chat from "effect/ai/Chat"
@@ -236,6 +237,30 @@ describe("a tool that runs only as a task", () => {
       )
       // It is the agent that cannot call it; the connection knows it all the same.
       assert.lengthOf(yield* connection.listTools(), 2)
+    })
+  )
+})
+
+describe("a server that does not list its tools", () => {
+  it.effect("is told of in the log, and the others have theirs", () =>
+    Effect.gen(function* () {
+      const [silent, talkative] = [yield* shop(), yield* shop()]
+      silent.behavior.handle = () =>
+        Effect.fail(
+          new RequestError.ServerRejected({ server: "silent", method: "tools/list", code: -32_603, description: "no" })
+        )
+      const logged: Array<unknown> = []
+      const agent = McpAgent.make({ silent: yield* connect(silent), shop: yield* connect(talkative) })
+      const offers = yield* agent.offers.pipe(
+        Effect.provide(Logger.layer([Logger.make(({ message }) => void logged.push(message))]))
+      )
+      assert.deepStrictEqual([...new Set(offers.map(({ server }) => server))], ["shop"])
+      assert.deepStrictEqual(logged, [
+        [
+          "mcp tools could not be listed for an agent",
+          { server: "silent", error: "silent: tools/list was rejected: no (-32603)" }
+        ]
+      ])
     })
   )
 })

@@ -28,22 +28,29 @@
  * import type * as McpAgent from "@mcp-tether/connection/McpAgent"
  * import { dynamicTool, jsonSchema } from "ai"
  *
+ * export const toolOf = ({ ask, description, inputSchema }: McpAgent.AgentFunction) =>
+ *   dynamicTool({
+ *     description,
+ *     inputSchema: jsonSchema(inputSchema),
+ *     execute: (args, { abortSignal }) => ask(args as Record<string, unknown>, { signal: abortSignal }),
+ *     toModelOutput: ({ output }) => shown(output as McpAgent.Answer)
+ *   })
+ *
+ * const shown = ({ isFailure, parts, text }: McpAgent.Answer) =>
+ *   isFailure
+ *     ? { type: "error-text" as const, value: text }
+ *     : { type: "content" as const, value: parts.map((part) => (part.type === "text" ? part : asData(part))) }
+ *
+ * const asData = ({ data, mediaType }: { readonly data: string; readonly mediaType: string }) =>
+ *   ({ type: "file", mediaType, data: { type: "data", data } }) as const
+ *
  * export const toolsOf = (functions: ReadonlyArray<McpAgent.AgentFunction>) =>
- *   Object.fromEntries(
- *     functions.map(({ description, execute, inputSchema, name }) => [
- *       name,
- *       dynamicTool({
- *         description,
- *         inputSchema: jsonSchema(inputSchema),
- *         execute: (args, { abortSignal }) => execute(args as Record<string, unknown>, { signal: abortSignal })
- *       })
- *     ])
- *   )
+ *   Object.fromEntries(functions.map((tool) => [tool.name, toolOf(tool)]))
  * ```
  *
  * @since 0.1.0
  */
-import type { Tool } from "@modelcontextprotocol/client"
+import type { CallToolResult, Tool } from "@modelcontextprotocol/client"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -101,6 +108,36 @@ export interface Offer {
 }
 
 /**
+ * What a model is given of an answer: texts, and pictures and PDFs with their data in base64.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type AnswerPart =
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "file"; readonly mediaType: string; readonly data: string }
+
+/**
+ * What came of a call: plain data, fit for JSON.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Answer {
+  /** All of it in words, and never none. What is no text is named. */
+  readonly text: string
+  /** What is known of the call: that the server answered it, that it did not run, or that it may have run. */
+  readonly fate: "Answered" | "DidNotRun" | "MayHaveRun"
+  /** Whether there is no result, or one that the tool itself calls an error (`isError`). */
+  readonly isFailure: boolean
+  /** What to show a model that can look at files, at least one part. */
+  readonly parts: ReadonlyArray<AnswerPart>
+  /** What the tool answered, unchanged; empty where it did not. */
+  readonly content: CallToolResult["content"]
+  readonly structuredContent?: CallToolResult["structuredContent"]
+}
+
+/**
  * A tool as a plain function.
  *
  * @category models
@@ -119,10 +156,16 @@ export interface AgentFunction {
     args: Readonly<Record<string, unknown>>,
     options?: { readonly signal?: AbortSignal | undefined }
   ) => Promise<string>
+  /** The same with all that is known, for agents whose models see pictures, and for programs. */
+  readonly ask: (
+    args: Readonly<Record<string, unknown>>,
+    options?: { readonly signal?: AbortSignal | undefined }
+  ) => Promise<Answer>
 }
 
 /**
- * The tools of an agent as an `effect/ai` toolkit: both what a tool answers and what it fails with are texts for the model.
+ * The tools of an agent as an `effect/ai` toolkit. What a tool answers and what it fails with are {@link Answer}s for the program; for the
+ * model they are texts, and pictures where it is a provider that shows it some.
  *
  * @category models
  * @since 0.1.0
@@ -134,8 +177,8 @@ export type Toolkit = AiToolkit.WithHandler<
       string,
       {
         readonly parameters: typeof Schema.Unknown
-        readonly success: typeof Schema.String
-        readonly failure: typeof Schema.String
+        readonly success: Schema.Codec<Answer, string>
+        readonly failure: Schema.Codec<Answer, string>
         readonly failureMode: "return"
       }
     >
@@ -157,13 +200,18 @@ export interface Agent {
   readonly functions: Effect.Effect<ReadonlyArray<AgentFunction>>
   /** Calls a tool by its name among the offers; fails with words for a model. */
   readonly call: (name: string, args: Readonly<Record<string, unknown>>) => Effect.Effect<string, string>
+  /** Calls a tool by its name among the offers; the answer says what came of it. */
+  readonly ask: (name: string, args: Readonly<Record<string, unknown>>) => Effect.Effect<Answer>
 }
 
 /**
  * The tools of many servers, for an agent.
  *
  * A model that calls a tool which is not in its toolkit, because it remembers it from a turn before a deploy, is the one thing that
- * `effect/ai` takes for an error of the turn (`AiError`), and not of the tool; plain functions leave that to the agent.
+ * `effect/ai` takes for an error of the turn, and not of the tool. None of that turn's calls was made: with
+ * `Effect.catchReason("AiError", "ToolNotFoundError", …)` a loop tells the model, and goes on. Plain functions leave that to the agent.
+ *
+ * A tool that runs only as a task (`execution.taskSupport: "required"`) refuses plain calls, and is not offered.
  *
  * @example
  * ```ts
@@ -198,7 +246,29 @@ export const make: (source: Source, options?: Options) => Agent = Offers.make
  * A connection as an `effect/ai` `McpClient`: whatever takes one heals itself, `McpClient.toolkit` above all.
  *
  * What a call fails with is the `cause` of the error's reason where that has one, and its words say whether it may have run. A call without
- * a `timeout` has the connection's `requestTimeout`.
+ * a `timeout` has the connection's `requestTimeout`; either is for the answer, and for a session a call waits as the connection does (`wait`).
+ * Tools that run only as tasks are not listed, as `effect/ai`'s own client does not list them.
+ *
+ * @example
+ * ```ts
+ * import { McpConnection } from "@mcp-tether/connection"
+ * import * as McpAgent from "@mcp-tether/connection/McpAgent"
+ * import { Faults, SimulatedServer } from "@mcp-tether/testing"
+ * import { Effect, References, Stream } from "effect"
+ * import { McpClient } from "effect/ai"
+ *
+ * const answers = await Effect.gen(function* () {
+ *   const server = yield* SimulatedServer.make({
+ *     tools: { find: { annotations: { readOnlyHint: true }, handler: () => Effect.succeed("found") } },
+ *     faults: Faults.script(Faults.on({ tool: "find" }, Faults.crash()))
+ *   })
+ *   const connection = yield* McpConnection.make({ transport: server.transport })
+ *   const toolkit = yield* McpClient.toolkit(McpAgent.client(connection))
+ *   return yield* Stream.unwrap(toolkit.handle("find", {})).pipe(Stream.map(({ result }) => result), Stream.runCollect)
+ * }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None"), Effect.runPromise)
+ *
+ * answers // => ["found"]
+ * ```
  *
  * @category constructors
  * @since 0.1.0

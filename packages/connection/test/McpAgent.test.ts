@@ -1,5 +1,4 @@
 /** An agent on bad days: servers that never were there, answers that are none, and the Vercel AI SDK. */
-import { layer as nodeServices } from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import { Faults, SimulatedServer } from "@mcp-tether/testing"
 import { dynamicTool, generateText, isStepCount, jsonSchema } from "ai"
@@ -13,15 +12,17 @@ import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as AiClient from "effect/ai/McpClient"
 import * as LanguageModel from "effect/ai/LanguageModel"
+import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Words from "../src/internal/agent/words.ts"
 import * as ConnectionError from "../src/ConnectionError.ts"
 import * as McpAgent from "../src/McpAgent.ts"
 import * as McpConnection from "../src/McpConnection.ts"
 import * as McpFleet from "../src/McpFleet.ts"
-import * as McpTransport from "../src/McpTransport.ts"
 import * as RequestError from "../src/RequestError.ts"
-import { connect, everySecond } from "./support/connect.ts"
+import { fast, scenario, transportOf } from "./driver/rig.ts"
+import type { Order } from "./fixtures/ledgerServer.ts"
+import { connect } from "./support/connect.ts"
 import { advance } from "./support/time.ts"
 
 const bank = (options: Parameters<typeof SimulatedServer.make>[0] = {}) =>
@@ -389,45 +390,40 @@ describe("a fleet that is given other servers", () => {
   )
 })
 
-describe("the toolkit of real servers", () => {
-  it.live(
-    "survives three kills under its calls, and says each time what is known",
-    () =>
-      Effect.gen(function* () {
-        const everything = fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js"))
-        const bounded = "data:text/javascript,setTimeout(()=>process.exit(99),60000).unref()"
-        const connection = yield* McpConnection.make({
-          transport: McpTransport.stdio({
-            command: process.execPath,
-            args: ["--import", bounded, everything, "stdio"]
-          }),
-          policy: everySecond,
-          // Its long operation promises that it does no harm twice, and would be made again unseen.
-          replay: "never"
-        })
-        const { toolkit } = McpAgent.make({ everything: connection })
-        const run = Effect.fnUntraced(function* (name: string, params: unknown) {
-          const results = yield* Effect.flatMap(toolkit, ({ handle }) => handle(name, params))
-          const last = yield* Stream.runLast(results)
-          return last._tag === "Some" ? [last.value.isFailure, last.value.result] : undefined
-        })
-        yield* toolkit
-        for (const message of ["one", "two", "three"]) {
-          const { server } = yield* connection.awaitReady
-          const { pid } = server
-          assert(pid !== undefined)
-          const hanging = yield* Effect.forkChild(
-            run("everything__trigger-long-running-operation", { duration: 30, steps: 1 })
-          )
-          yield* Effect.sleep("200 millis")
-          process.kill(-pid, "SIGKILL")
-          const [failed, words] = (yield* Fiber.join(hanging)) ?? []
-          assert.isTrue(failed)
-          assert.include(JSON.stringify(words), "The tool may have run; its outcome is unknown.")
-          assert.deepStrictEqual(yield* run("everything__echo", { message }), [false, `Echo: ${message}`])
-        }
-        assert.strictEqual((yield* connection.awaitReady).generation, 4)
-      }).pipe(Effect.provide(nodeServices), Effect.provideService(References.MinimumLogLevel, "None")),
-    60_000
+describe("the toolkit of a real server that dies in its calls", () => {
+  const server = fileURLToPath(new URL("fixtures/ledgerServer.ts", import.meta.url))
+
+  scenario("says each time what is known, and the ledger on disk agrees", (rig) =>
+    Effect.gen(function* () {
+      const connection = yield* McpConnection.make({
+        transport: transportOf(rig, { command: process.execPath, args: [server, rig.dir] }),
+        policy: fast
+      })
+      const { toolkit } = McpAgent.make({ books: connection })
+      const call = Effect.fnUntraced(function* (name: string, order: Order) {
+        const { handle } = yield* toolkit
+        const last = yield* Stream.runLast(Stream.unwrap(handle(name, order)))
+        assert(last._tag === "Some")
+        return [last.value.isFailure, String(last.value.encodedResult)] as const
+      })
+      const dying = ["before", "recorded", "halfway"] as const
+      for (const dies of dying) {
+        const [isFailure, words] = yield* call("books__write", { id: dies, dies })
+        assert.isTrue(isFailure)
+        assert.include(words, "The tool may have run; its outcome is unknown.")
+        assert.deepStrictEqual(yield* call("books__write", { id: `after ${dies}` }), [false, `after ${dies}`])
+      }
+      // What does no harm twice is done twice, and nobody is told of it.
+      assert.deepStrictEqual(yield* call("books__again", { id: "again", dies: "recorded" }), [false, "again"])
+      assert.deepStrictEqual(readFileSync(`${rig.dir}/ledger`, "utf8").trimEnd().split("\n"), [
+        "after before",
+        "recorded",
+        "after recorded",
+        "halfway",
+        "after halfway",
+        "again",
+        "again"
+      ])
+    })
   )
 })

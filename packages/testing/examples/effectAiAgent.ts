@@ -7,18 +7,25 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as Chat from "effect/ai/Chat"
 import * as LanguageModel from "effect/ai/LanguageModel"
-import type * as Prompt from "effect/ai/Prompt"
+import * as Prompt from "effect/ai/Prompt"
 import type { Model, Turn } from "./agent.ts"
 
 /** Talks with the model until it asks for no more tools, and hands its last words on. */
 export const run = Effect.fnUntraced(function* (agent: McpAgent.Agent, task: string) {
   const chat = yield* Chat.empty
-  let prompt: Prompt.RawInput = task
+  let prompt = Prompt.make(task)
   while (true) {
     // The tools as they are now: what was deployed meanwhile is there in the next turn.
-    const response = yield* chat.generateText({ prompt, toolkit: yield* agent.toolkit })
-    if (response.toolCalls.length === 0) return response.text
-    prompt = []
+    const turn = chat.generateText({ prompt, toolkit: yield* agent.toolkit })
+    const next = yield* turn.pipe(
+      Effect.map(({ text, toolCalls }) => (toolCalls.length === 0 ? text : Prompt.empty)),
+      // The model remembers a tool that is gone: nothing of this turn was done. It is told, and decides anew.
+      Effect.catchReason("AiError", "ToolNotFoundError", ({ message }) =>
+        Effect.succeed(Prompt.concat(prompt, message))
+      )
+    )
+    if (typeof next === "string") return next
+    prompt = next
   }
 })
 

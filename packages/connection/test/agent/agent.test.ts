@@ -39,8 +39,8 @@ const told = Effect.fnUntraced(function* (
   const { toolResults } = yield* LanguageModel.generateText({ prompt: "go", toolkit } as never).pipe(
     Effect.provide(modelThatCalls(tool, params))
   )
-  const [first] = toolResults as ReadonlyArray<{ readonly isFailure: boolean; readonly result: unknown }>
-  return first === undefined ? undefined : [first.isFailure ? "failure" : "result", first.result]
+  const [first] = toolResults as ReadonlyArray<{ readonly isFailure: boolean; readonly encodedResult: unknown }>
+  return first === undefined ? undefined : [first.isFailure ? "failure" : "result", first.encodedResult]
 })
 
 const bank = (options: Parameters<typeof SimulatedServer.make>[0] = {}) =>

@@ -18,6 +18,7 @@ import * as McpSchema from "effect/ai/McpSchema"
 import type { Shape } from "../../McpConnection.ts"
 import type { SessionInfo } from "../../McpSession.ts"
 import type { ConnectionUnavailable, RequestError } from "../../RequestError.ts"
+import { isCallable } from "./callable.ts"
 import { mayHaveBegun } from "./words.ts"
 
 /** By which `effect/ai` knows its clients; it does not export it. */
@@ -27,12 +28,18 @@ type Timeout = { readonly timeout?: Duration.Input | undefined } | undefined
 
 export const make = (connection: Shape): AiClient.McpClient => {
   let last: SessionInfo | undefined = undefined
-  /** Of the session that serves, or that served last. Asking for the state takes no time and cannot fail. */
+  /** Of the session that serves, or that was last seen to. Asking for the state takes no time and cannot fail. */
   const info = (): SessionInfo | undefined => {
     const state = Effect.runSync(connection.state)
     if (state._tag === "Ready") last = state.server
     return last
   }
+  info()
+  /** Whoever answered a request is the last one that is known, also when nobody asks who it was before it is gone. */
+  const asked = <A>(request: Effect.Effect<A, RequestError>): Effect.Effect<A, McpClientError> =>
+    mapped(Effect.tap(request, () => Effect.sync(info)))
+  const list = <S extends Schema.Top>(item: S, listed: Effect.Effect<ReadonlyArray<unknown>, RequestError>) =>
+    Effect.flatMap(asked(listed), (items) => decoded(Schema.Array(item), items))
   const callTool = Effect.fnUntraced(function* <S extends Schema.Top>(
     params: {
       readonly tool: McpSchema.Tool
@@ -42,7 +49,7 @@ export const make = (connection: Shape): AiClient.McpClient => {
     options?: Timeout
   ) {
     const { arguments: args, schema, tool } = params
-    const answer = yield* mapped(
+    const answer = yield* asked(
       connection.callTool(
         { name: tool.name, ...(args === undefined ? {} : { arguments: { ...args } }) },
         optionsOf(options)
@@ -66,12 +73,17 @@ export const make = (connection: Shape): AiClient.McpClient => {
     get instructions() {
       return info()?.instructions
     },
-    listTools: (options) => list(McpSchema.Tool, connection.listTools(optionsOf(options))),
+    listTools: (options) =>
+      list(
+        McpSchema.Tool,
+        // As `effect/ai`'s own client does.
+        Effect.map(connection.listTools(optionsOf(options)), (tools) => tools.filter(isCallable))
+      ),
     listPrompts: (options) => list(McpSchema.Prompt, connection.listPrompts(optionsOf(options))),
     listResources: (options) => list(McpSchema.Resource, connection.listResources(optionsOf(options))),
     getPrompt: ({ arguments: args, prompt }, options) =>
       Effect.flatMap(
-        mapped(
+        asked(
           connection.getPrompt(
             { name: prompt.name, ...(args === undefined ? {} : { arguments: { ...args } }) },
             optionsOf(options)
@@ -80,7 +92,7 @@ export const make = (connection: Shape): AiClient.McpClient => {
         (answer) => decoded(McpSchema.GetPromptResult, answer)
       ),
     readResource: ({ uri }, options) =>
-      Effect.flatMap(mapped(connection.readResource({ uri }, optionsOf(options))), (answer) =>
+      Effect.flatMap(asked(connection.readResource({ uri }, optionsOf(options))), (answer) =>
         decoded(McpSchema.ReadResourceResult, answer)
       ),
     // Its overloads are the schema's: with one, its type is the answer's.
@@ -89,9 +101,6 @@ export const make = (connection: Shape): AiClient.McpClient => {
 }
 
 const optionsOf = (options: Timeout) => (options?.timeout === undefined ? undefined : { timeout: options.timeout })
-
-const list = <S extends Schema.Top>(item: S, listed: Effect.Effect<ReadonlyArray<unknown>, RequestError>) =>
-  Effect.flatMap(mapped(listed), (items) => decoded(Schema.Array(item), items))
 
 const decoded = <S extends Schema.Top>(
   schema: S,

@@ -17,7 +17,7 @@ export const make = (within: Duration.Duration): ((connection: Shape) => Effect.
   const ask = Effect.fnUntraced(function* (connection: Shape) {
     const running = asking.get(connection)
     if (running !== undefined && running.pollUnsafe() === undefined) return running
-    const started = yield* Effect.forkDetach(Effect.ignore(connection.listTools()), { startImmediately: true })
+    const started = yield* Effect.forkDetach(list(connection), { startImmediately: true })
     asking.set(connection, started)
     return started
   })
@@ -34,6 +34,19 @@ export const make = (within: Duration.Duration): ((connection: Shape) => Effect.
     return items ?? none
   })
 }
+
+/** That a server is out of reach, its connection says; of one that does not list its tools nobody else would hear. */
+const list = (connection: Shape): Effect.Effect<void> =>
+  Effect.matchEffect(connection.listTools(), {
+    onSuccess: () => Effect.void,
+    onFailure: (error) =>
+      error._tag === "ConnectionUnavailable" || error._tag === "ConnectionClosed"
+        ? Effect.void
+        : Effect.logWarning("mcp tools could not be listed for an agent", {
+            server: error.server,
+            error: error.message
+          })
+  })
 
 /** As the catalog has them: the same list is the same array. */
 const itemsOf = (connection: Shape): Effect.Effect<ReadonlyArray<Tool> | undefined> =>

@@ -3,14 +3,14 @@ import type { Tool } from "@modelcontextprotocol/client"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
-import * as Schema from "effect/Schema"
 import * as AiTool from "effect/ai/Tool"
 import * as AiToolkit from "effect/ai/Toolkit"
-import type { Agent, Fleet, Offer, Options, Source, Toolkit } from "../../McpAgent.ts"
+import type { Agent, Answer, Fleet, Offer, Options, Source, Toolkit } from "../../McpAgent.ts"
 import type * as McpConnection from "../../McpConnection.ts"
+import * as Answers from "./answers.ts"
+import { isCallable } from "./callable.ts"
 import * as FirstList from "./firstList.ts"
 import * as Names from "./names.ts"
-import * as Words from "./words.ts"
 
 interface Known extends Offer {
   readonly connection: McpConnection.Shape
@@ -36,12 +36,18 @@ export const make = (source: Source, options: Options = {}): Agent => {
     const of = members.flatMap(([server, connection], index) => [server, connection, lists[index] ?? none])
     if (of.length === made.of.length && of.every((part, index) => part === made.of[index])) return made
     const tools = members.flatMap(([server, connection], index) =>
-      (lists[index] ?? none).map((tool) => ({ server, connection, tool }))
+      (lists[index] ?? none).filter(isCallable).map((tool) => ({ server, connection, tool }))
     )
     const names = Names.qualified(tools.map(({ server, tool }) => ({ server, tool: tool.name })))
     made = { of, offers: tools.map((tool, index) => ({ name: names[index] ?? "", ...tool })), toolkit: undefined }
     return made
   })
+
+  const askByName = (name: string, args: unknown): Effect.Effect<Answer> =>
+    Effect.flatMap(current, ({ offers }) => {
+      const offer = offers.find((offer) => offer.name === name)
+      return offer === undefined ? Effect.succeed(Answers.failed(`There is no tool ${name}.`)) : ask(offer, args)
+    })
 
   return {
     offers: Effect.map(current, ({ offers }) => offers.map(({ name, server, tool }) => ({ name, server, tool }))),
@@ -57,22 +63,15 @@ export const make = (source: Source, options: Options = {}): Agent => {
         name: offer.name,
         description: offer.tool.description ?? "",
         inputSchema: offer.tool.inputSchema,
-        execute: (args, { signal } = {}) => {
-          const answer = Effect.catch(call(offer, args), (words) => Effect.succeed(words))
-          if (signal === undefined) return run(answer)
-          // Agents tell by the reason (an `AbortError`) that they were the ones who cancelled. A fiber runs up to its first pause before it
-          // looks at the signal: a call that was cancelled before must not get that far.
-          return signal.aborted
-            ? Promise.reject(signal.reason)
-            : run(answer, { signal }).catch((cause) => Promise.reject(signal.aborted ? signal.reason : cause))
-        }
+        execute: (args, { signal } = {}) => cancelledBy(signal, run, Effect.map(ask(offer, args), textOf)),
+        ask: (args, { signal } = {}) => cancelledBy(signal, run, ask(offer, args))
       }))
     }),
     call: (name, args) =>
-      Effect.flatMap(current, ({ offers }) => {
-        const offer = offers.find((offer) => offer.name === name)
-        return offer === undefined ? Effect.fail(`There is no tool ${name}.`) : call(offer, args)
-      })
+      Effect.flatMap(askByName(name, args), (answer) =>
+        answer.isFailure ? Effect.fail(answer.text) : Effect.succeed(answer.text)
+      ),
+    ask: askByName
   }
 }
 
@@ -88,30 +87,52 @@ const isFleet = (source: Source): source is Fleet =>
 const isMap = (source: Exclude<Source, Fleet>): source is ReadonlyMap<string, McpConnection.Shape> =>
   source instanceof Map
 
-/** Calls a tool; both ends are words. The arguments are a model's: they can be anything. */
-const call = ({ connection, tool }: Known, args: unknown): Effect.Effect<string, string> =>
+/** Calls a tool; both ends are answers. The arguments are a model's: they can be anything. */
+const ask = ({ connection, tool }: Known, args: unknown): Effect.Effect<Answer> =>
   Predicate.isObject(args)
-    ? connection.callTool({ name: tool.name, arguments: { ...args } }).pipe(
-        Effect.mapError((error) => Words.ofError(tool.name, error)),
-        Effect.flatMap((result) =>
-          result.isError === true
-            ? Effect.fail(Words.ofResult(tool.name, result))
-            : Effect.succeed(Words.ofResult(tool.name, result))
-        )
-      )
-    : Effect.fail(`${tool.name} did not run: its arguments have to be a JSON object.`)
+    ? Effect.match(connection.callTool({ name: tool.name, arguments: { ...args } }), {
+        onSuccess: (result) => Answers.ofResult(tool.name, result),
+        onFailure: (error) => Answers.ofError(tool.name, error)
+      })
+    : Effect.succeed(Answers.failed(`${tool.name} did not run: its arguments have to be a JSON object.`))
+
+const textOf = ({ text }: Answer): string => text
+
+/**
+ * Agents tell by the reason (an `AbortError`) that they were the ones who cancelled. A fiber runs up to its first pause before it looks at
+ * the signal: a call that was cancelled before must not get that far.
+ */
+const cancelledBy = <A>(
+  signal: AbortSignal | undefined,
+  run: (effect: Effect.Effect<A>, options?: { readonly signal: AbortSignal }) => Promise<A>,
+  effect: Effect.Effect<A>
+): Promise<A> => {
+  if (signal === undefined) return run(effect)
+  return signal.aborted
+    ? Promise.reject(signal.reason)
+    : run(effect, { signal }).catch((cause) => Promise.reject(signal.aborted ? signal.reason : cause))
+}
 
 const toolkitOf = Effect.fnUntraced(function* (offers: ReadonlyArray<Known>): Effect.fn.Return<Toolkit> {
   const tools = offers.map(({ name, tool }) =>
     AiTool.dynamic(name, {
       ...(tool.description === undefined ? {} : { description: tool.description }),
       parameters: { ...tool.inputSchema },
-      success: Schema.String,
-      failure: Schema.String,
-      failureMode: "return"
+      success: Answers.schema,
+      failure: Answers.schema,
+      failureMode: "return",
+      toModelOutput: Answers.modelOutput
     }).annotate(AiTool.Strict, false)
   )
-  const handlers = Object.fromEntries(offers.map((offer) => [offer.name, (params: unknown) => call(offer, params)]))
+  const handlers = Object.fromEntries(
+    offers.map((offer) => [
+      offer.name,
+      (params: unknown) =>
+        Effect.flatMap(ask(offer, params), (answer) =>
+          answer.isFailure ? Effect.fail(answer) : Effect.succeed(answer)
+        )
+    ])
+  )
   const toolkit = AiToolkit.make(...tools)
   return yield* toolkit.pipe(Effect.provideContext(yield* toolkit.toHandlers(handlers)))
 })

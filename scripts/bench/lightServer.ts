@@ -17,11 +17,27 @@ export const stdio: Target = {
   args: ["--disable-warning=ExperimentalWarning", fileURLToPath(new URL("servers/stdio.ts", import.meta.url))]
 }
 
+/** One that starts at once. */
+export const instant: Target = {
+  _tag: "stdio",
+  command: "sh",
+  args: [fileURLToPath(new URL("servers/instant.sh", import.meta.url))]
+}
+
+export interface HttpServer {
+  readonly target: Target
+  /** What a restart is to clients: all sessions are forgotten, and all sockets reset. Waits until it is done. */
+  readonly restart: Effect.Effect<void, BenchFailed>
+}
+
 /** One process for all connections. */
-export const http: Effect.Effect<Target, BenchFailed, Scope.Scope> = Effect.gen(function* () {
+export const http: Effect.Effect<HttpServer, BenchFailed, Scope.Scope> = Effect.gen(function* () {
   const child = yield* Child.fork("light HTTP server", new URL("servers/http.ts", import.meta.url))
   const { port } = yield* child.next<{ readonly port: number }>()
-  return { _tag: "http", url: `http://127.0.0.1:${port}/mcp` }
+  return {
+    target: { _tag: "http", url: `http://127.0.0.1:${port}/mcp` },
+    restart: Effect.asVoid(child.ask("restart"))
+  }
 })
 
 export const target = (kind: Kind): Effect.Effect<Target, BenchFailed, Scope.Scope> => {
@@ -29,7 +45,7 @@ export const target = (kind: Kind): Effect.Effect<Target, BenchFailed, Scope.Sco
     case "stdio":
       return Effect.succeed(stdio)
     case "http":
-      return http
+      return Effect.map(http, ({ target }) => target)
     case "memory":
       return Effect.succeed({ _tag: "memory" })
   }

@@ -9,9 +9,12 @@ export interface Row {
   readonly values: Readonly<Record<string, number>>
   readonly unit: string
   /** How the first subject compares with the second, and the interval of that. */
-  readonly compared: { readonly how: string; readonly estimate: Estimate }
+  readonly compared: { readonly how: Comparison; readonly estimate: Estimate }
   readonly target?: Target | undefined
 }
+
+/** A ratio, a difference, a power, or the figure itself. */
+export type Comparison = "×" | "+" | "^" | "="
 
 export interface Target {
   readonly at: "most" | "least"
@@ -28,14 +31,35 @@ export const verdict = ({ median, high, low }: Pick<Estimate, "median" | "low" |
   return sure ? "missed" : "missed, within the noise"
 }
 
+/** What is drawn as lines: how something grows. */
+export interface Curve {
+  /** The name of the file. */
+  readonly name: string
+  readonly title: string
+  readonly x: Axis
+  readonly y: Axis
+  readonly points: ReadonlyArray<
+    { readonly series: string; readonly x: number } & Pick<Estimate, "median" | "low" | "high">
+  >
+}
+
+export interface Axis {
+  readonly title: string
+  readonly log: boolean
+}
+
 export interface Suite {
   readonly suite: string
+  /** In one line, what is compared. */
+  readonly about: string
   readonly rows: ReadonlyArray<Row>
+  readonly curves?: ReadonlyArray<Curve>
 }
 
 type Rounds<A> = ReadonlyArray<ReadonlyArray<A>>
 
-const over = <A>(starts: Rounds<A>, f: (round: A) => number): Estimate =>
+/** The estimate of one figure of each round. */
+export const over = <A>(starts: Rounds<A>, f: (round: A) => number): Estimate =>
   estimate(starts.map((rounds) => rounds.map(f)))
 
 /** The ratio of two subjects in each round. */

@@ -5,6 +5,7 @@ import type { Open, Session } from "./subjects/subject.ts"
 
 const opens: Readonly<Record<SubjectName, () => Promise<Open>>> = {
   raw: async () => (await import("./subjects/rawSdk.ts")).open,
+  bare: async () => (await import("./subjects/bare.ts")).open,
   tether: async () => (await import("./subjects/tether.ts")).open,
   runPromise: async () => (await import("./subjects/tether.ts")).openRunPromise
 }
@@ -13,13 +14,13 @@ const load = opens[process.argv[2] as SubjectName]
 let session: Session | undefined
 
 /** What a piece of work cost this process, for each of its calls, in microseconds. */
-const cost = async <A>(calls: number, work: () => Promise<A>): Promise<readonly [A, Cost]> => {
+const cost = async <A>(calls: number, work: () => Promise<A>): Promise<readonly [Cost, A]> => {
   const cpu = process.cpuUsage()
   const begin = performance.now()
   const value = await work()
   const wall = (performance.now() - begin) * 1_000
   const { system, user } = process.cpuUsage(cpu)
-  return [value, { wall: wall / calls, cpu: (system + user) / calls }]
+  return [{ wall: wall / calls, cpu: (system + user) / calls }, value]
 }
 
 const perform = async (task: Task): Promise<unknown> => {
@@ -31,14 +32,19 @@ const perform = async (task: Task): Promise<unknown> => {
   const open = session
   switch (task._tag) {
     case "Serial": {
-      const [took, total] = await cost(task.calls, () => open.serial(task.calls))
+      const [total, took] = await cost(task.calls, () => open.serial(task.calls))
       return { ...total, p50: quantile(took, 0.5), p99: quantile(took, 0.99) }
     }
     case "Flood":
-      return (await cost(task.calls, () => open.flood(task.calls, task.inFlight)))[1]
+      return (await cost(task.calls, () => open.flood(task.calls, task.inFlight)))[0]
+    case "Receive":
+      return (await cost(task.times, () => open.receive(task.bytes, task.times)))[0]
+    case "Send":
+      return (await cost(task.times, () => open.send(task.bytes, task.times)))[0]
+    case "Again":
+      return await open.again()
     case "Close":
-      await open.close()
-      return
+      return await open.close()
   }
 }
 

@@ -4,7 +4,7 @@ import { BenchFailed } from "./failed.ts"
 import * as Child from "./child.ts"
 import type { Target } from "./subjects/subject.ts"
 
-export type SubjectName = "raw" | "tether" | "runPromise"
+export type SubjectName = "raw" | "bare" | "tether" | "runPromise"
 
 /** Microseconds for each call: on the clock, and of this process's CPU. */
 export interface Cost {
@@ -17,10 +17,14 @@ export interface SerialCost extends Cost {
   readonly p99: number
 }
 
+export type Direction = "Receive" | "Send"
+
 export type Task =
   | { readonly _tag: "Open"; readonly target: Target }
   | { readonly _tag: "Serial"; readonly calls: number }
   | { readonly _tag: "Flood"; readonly calls: number; readonly inFlight: number }
+  | { readonly _tag: Direction; readonly bytes: number; readonly times: number }
+  | { readonly _tag: "Again" }
   | { readonly _tag: "Close" }
 
 export type Outcome =
@@ -32,6 +36,10 @@ export interface Worker {
   readonly open: (target: Target) => Effect.Effect<void, BenchFailed>
   readonly serial: (calls: number) => Effect.Effect<SerialCost, BenchFailed>
   readonly flood: (calls: number, inFlight: number) => Effect.Effect<Cost, BenchFailed>
+  /** How long each of some large messages took, in one direction. */
+  readonly transfer: (direction: Direction, bytes: number, times: number) => Effect.Effect<Cost, BenchFailed>
+  /** How long it took until a new session has answered a call, in microseconds. */
+  readonly again: Effect.Effect<number, BenchFailed>
   readonly close: Effect.Effect<void, BenchFailed>
 }
 
@@ -49,6 +57,8 @@ export const make = Effect.fnUntraced(function* (subject: SubjectName) {
     open: (target) => ask({ _tag: "Open", target }),
     serial: (calls) => ask({ _tag: "Serial", calls }),
     flood: (calls, inFlight) => ask({ _tag: "Flood", calls, inFlight }),
+    transfer: (direction, bytes, times) => ask({ _tag: direction, bytes, times }),
+    again: ask({ _tag: "Again" }),
     close: ask({ _tag: "Close" })
   } satisfies Worker as Worker
 })

@@ -10,30 +10,36 @@ const digits = (value: number): string =>
         ? value.toFixed(0)
         : value.toFixed(Math.abs(value) >= 10 ? 1 : 2)
 
-const cells = (row: Row): ReadonlyArray<string> => {
-  const { estimate, how } = row.compared
-  const shown = (value: number) => (how === "+" ? digits(value) : value.toFixed(3))
+const ratioDigits = (value: number): string => (Math.abs(value) >= 10 ? digits(value) : value.toFixed(3))
+
+/** The estimate and its interval, as its kind is written. */
+export const compared = ({ estimate, how }: Row["compared"]): readonly [median: string, interval: string] => {
+  const { high, low, median, rounds } = estimate
+  const show = how === "×" || how === "^" ? ratioDigits : digits
+  const sign = how === "+" && median >= 0 ? "+" : ""
   return [
-    row.what,
-    Object.entries(row.values)
-      .map(([name, value]) => `${name} ${digits(value)}`)
-      .join(", "),
-    row.unit,
-    how === "+"
-      ? `${estimate.median < 0 ? "−" : "+"}${digits(Math.abs(estimate.median))}`
-      : `${shown(estimate.median)}×`,
-    `${shown(estimate.low)} … ${shown(estimate.high)}`,
-    row.target === undefined
-      ? ""
-      : `${row.target.at === "most" ? "≤" : "≥"} ${row.target.bound}: ${verdict(estimate, row.target)}`
+    `${sign}${show(median)}${how === "×" ? "×" : ""}`,
+    rounds === 1 ? "one round" : `${show(low)} … ${show(high)}`
   ]
 }
 
-export const table = ({ rows, suite }: Suite): string => {
+const cells = (row: Row): ReadonlyArray<string> => [
+  row.what,
+  Object.entries(row.values)
+    .map(([name, value]) => `${name} ${digits(value)}`)
+    .join(", "),
+  row.unit,
+  ...compared(row.compared),
+  row.target === undefined
+    ? ""
+    : `${row.target.at === "most" ? "≤" : "≥"} ${row.target.bound}: ${verdict(row.compared.estimate, row.target)}`
+]
+
+export const table = ({ about, rows, suite }: Suite): string => {
   const lines = [["what", "medians", "unit", "compared", "95 % interval", "target"], ...rows.map(cells)]
   const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? []
   return [
-    `${suite}`,
+    `${suite}: ${about}`,
     ...lines.map((line) =>
       line
         .map((cell, column) => cell.padEnd(widths[column] ?? 0))

@@ -4,9 +4,11 @@
  */
 import { randomUUID } from "node:crypto"
 import { createServer, type ServerResponse } from "node:http"
+import type { Socket } from "node:net"
 import * as Light from "./light.ts"
 
 const sessions = new Set<string>()
+const sockets = new Set<Socket>()
 
 const answer = (response: ServerResponse, status: number, body?: unknown, session?: string): void => {
   const text = body === undefined ? "" : JSON.stringify(body)
@@ -42,7 +44,19 @@ const server = createServer((request, response) => {
   request.on("end", () => post(JSON.parse(Buffer.concat(chunks).toString()), known, response))
 })
 
+// A restart, as clients see it: no session is known any more, and all sockets are reset.
+process.on("message", () => {
+  sessions.clear()
+  for (const socket of sockets) socket.resetAndDestroy()
+  process.send?.({ _tag: "Done" })
+})
 process.on("disconnect", () => process.exit())
+server.on("connection", (socket) => {
+  sockets.add(socket)
+  // A reset is what is played here; its end is told by `close`.
+  socket.on("error", () => {})
+  socket.on("close", () => sockets.delete(socket))
+})
 server.keepAliveTimeout = 600_000
 server.listen({ port: Number(process.argv[2] ?? 0), host: "127.0.0.1", backlog: 4096 }, () => {
   const address = server.address()

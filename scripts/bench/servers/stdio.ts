@@ -4,8 +4,25 @@ import * as Light from "./light.ts"
 const newline = 10
 let pieces: Array<Buffer> = []
 
+/** Texts are made once: what a large answer costs the server would otherwise cover what it costs the client. */
+const produced = new Map<unknown, Buffer>()
+
+const textOf = (bytes: unknown): Buffer => {
+  const known = produced.get(bytes)
+  if (known !== undefined) return known
+  const text = Buffer.alloc(Number(bytes), "x")
+  produced.set(bytes, text)
+  return text
+}
+
 const answer = (line: Buffer): string => {
-  const reply = Light.reply(JSON.parse(line.toString()))
+  const message: Light.Message = JSON.parse(line.toString())
+  if (message.params?.name === "produce") {
+    process.stdout.write(`{"jsonrpc":"2.0","id":${message.id},"result":{"content":[{"type":"text","text":"`)
+    process.stdout.write(textOf(message.params.arguments?.["bytes"]))
+    return `"}]}}\n`
+  }
+  const reply = Light.reply(message)
   return reply === undefined ? "" : `${JSON.stringify(reply)}\n`
 }
 

@@ -2,9 +2,9 @@
 import { Client, StreamableHTTPClientTransport, type Transport } from "@modelcontextprotocol/client"
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio"
 import * as InMemory from "../servers/inMemory.ts"
-import { check, type Open, type Target, textOf } from "./subject.ts"
+import { awaiting, type Call, echo, type Open, type Target } from "./subject.ts"
 
-export const transportOf = (target: Target): Transport => {
+const transportOf = (target: Target): Transport => {
   switch (target._tag) {
     case "stdio":
       return new StdioClientTransport({ command: target.command, args: [...target.args], stderr: "inherit" })
@@ -15,31 +15,31 @@ export const transportOf = (target: Target): Transport => {
   }
 }
 
-export const open: Open = async (target) => {
+export const connect = async (target: Target): Promise<Client> => {
   const client = new Client({ name: "bench", version: "1.0.0" })
   await client.connect(transportOf(target))
+  return client
+}
 
-  const echo = async (call: number): Promise<void> => {
-    const text = textOf(call)
-    check(await client.callTool({ name: "echo", arguments: { text } }), text)
-  }
+/** The largest messages take it longer than its own default allows. */
+const patient = { timeout: 600_000 }
 
+export const open: Open = async (target) => {
+  let client = await connect(target)
+  const calling = (client: Client) => (call: Call) => client.callTool(call, patient)
+  let calls = 0
   return {
-    serial: async (calls) => {
-      const took = new Float64Array(calls)
-      for (let call = 0; call < calls; call += 1) {
-        const begin = performance.now()
-        await echo(call)
-        took[call] = (performance.now() - begin) * 1_000
-      }
+    ...awaiting(calling(client)),
+    again: async () => {
+      const old = client
+      const question = echo(calls++)
+      const begin = performance.now()
+      client = await connect(target)
+      const result = await calling(client)(question.call)
+      const took = (performance.now() - begin) * 1_000
+      question.check(result)
+      await old.close()
       return took
-    },
-    flood: async (calls, inFlight) => {
-      let next = 0
-      const lane = async (): Promise<void> => {
-        while (next < calls) await echo(next++)
-      }
-      await Promise.all(Array.from({ length: inFlight }, lane))
     },
     close: () => client.close()
   }

@@ -1,15 +1,15 @@
 /** `@mcp-tether/connection` with its defaults, as an Effect program uses it: many calls inside one running program. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import type { McpTransport as Transports } from "@mcp-tether/connection"
+import type { McpConnection as Connections, McpTransport as Transports } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import type * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import { McpConnection, McpTransport } from "../published.ts"
 import * as InMemory from "../servers/inMemory.ts"
-import { check, type Open, type Session, type Target, textOf } from "./subject.ts"
+import { awaiting, consume, echo, type Open, produce, type Question, type Session, type Target } from "./subject.ts"
 
-export const transportOf = (target: Target): Transports.McpTransport<ChildProcessSpawner.ChildProcessSpawner> => {
+const transportOf = (target: Target): Transports.McpTransport<ChildProcessSpawner.ChildProcessSpawner> => {
   switch (target._tag) {
     case "stdio":
       return McpTransport.stdio({ command: target.command, args: target.args })
@@ -22,18 +22,31 @@ export const transportOf = (target: Target): Transports.McpTransport<ChildProces
 
 const connect = async (target: Target) => {
   const runtime = ManagedRuntime.make(
-    McpConnection.layer({ name: "bench", transport: transportOf(target) }).pipe(Layer.provide(NodeServices.layer))
+    // Sessions are lost all the time here, and each counts as one that has proven itself.
+    McpConnection.layer({ name: "bench", transport: transportOf(target), stableAfter: 0 }).pipe(
+      Layer.provide(NodeServices.layer)
+    )
   )
   const connection = await runtime.runPromise(McpConnection.McpConnection)
-  const echo = (call: number) => {
-    const text = textOf(call)
-    return Effect.map(connection.callTool({ name: "echo", arguments: { text } }), (result) => check(result, text))
-  }
-  return { runtime, echo }
+  return { runtime, connection }
 }
 
+/** Kills the server that serves now, if it is a child process. */
+const killServer = (connection: Connections.Shape) =>
+  Effect.map(connection.awaitReady, ({ server }) => {
+    if (server.pid !== undefined) process.kill(server.pid, "SIGKILL")
+  })
+
 export const open: Open = async (target): Promise<Session> => {
-  const { echo, runtime } = await connect(target)
+  const { connection, runtime } = await connect(target)
+  const ask = ({ call, check }: Question) => Effect.map(connection.callTool(call), check)
+  const repeated = (question: Question, times: number) =>
+    runtime.runPromise(
+      Effect.gen(function* () {
+        for (let time = 0; time < times; time += 1) yield* ask(question)
+      })
+    )
+  let turns = 0
   return {
     serial: (calls) =>
       runtime.runPromise(
@@ -41,7 +54,7 @@ export const open: Open = async (target): Promise<Session> => {
           const took = new Float64Array(calls)
           for (let call = 0; call < calls; call += 1) {
             const begin = performance.now()
-            yield* echo(call)
+            yield* ask(echo(call))
             took[call] = (performance.now() - begin) * 1_000
           }
           return took
@@ -51,9 +64,24 @@ export const open: Open = async (target): Promise<Session> => {
       runtime.runPromise(
         Effect.forEach(
           Array.from({ length: calls }, (_, call) => call),
-          echo,
+          (call) => ask(echo(call)),
           { concurrency: inFlight, discard: true }
         )
+      ),
+    receive: (bytes, times) => repeated(produce(bytes), times),
+    send: (bytes, times) => repeated(consume(bytes), times),
+    again: () =>
+      runtime.runPromise(
+        Effect.gen(function* () {
+          const { generation } = yield* connection.awaitReady
+          const begin = performance.now()
+          yield* killServer(connection)
+          yield* ask(echo(turns++))
+          const took = (performance.now() - begin) * 1_000
+          const now = yield* connection.awaitReady
+          if (now.generation === generation) return yield* Effect.die(new Error("the session was not lost"))
+          return took
+        })
       ),
     close: () => runtime.dispose()
   }
@@ -61,24 +89,10 @@ export const open: Open = async (target): Promise<Session> => {
 
 /** The same connection, used from code that is no Effect program: one `runPromise` for each call. */
 export const openRunPromise: Open = async (target): Promise<Session> => {
-  const { echo, runtime } = await connect(target)
+  const { connection, runtime } = await connect(target)
   return {
-    serial: async (calls) => {
-      const took = new Float64Array(calls)
-      for (let call = 0; call < calls; call += 1) {
-        const begin = performance.now()
-        await Effect.runPromise(echo(call))
-        took[call] = (performance.now() - begin) * 1_000
-      }
-      return took
-    },
-    flood: async (calls, inFlight) => {
-      let next = 0
-      const lane = async (): Promise<void> => {
-        while (next < calls) await Effect.runPromise(echo(next++))
-      }
-      await Promise.all(Array.from({ length: inFlight }, lane))
-    },
+    ...awaiting((call) => Effect.runPromise(connection.callTool(call))),
+    again: () => Promise.reject(new Error("measured inside a running program")),
     close: () => runtime.dispose()
   }
 }

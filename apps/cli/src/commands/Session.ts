@@ -91,7 +91,7 @@ export const transportTo = (
   target: Target
 ): Effect.Effect<
   McpTransport.McpTransport<ChildProcessSpawner.ChildProcessSpawner>,
-  CommandFailed,
+  never,
   TokenStore | Scope.Scope
 > => {
   if (target._tag === "Command")

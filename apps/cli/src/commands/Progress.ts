@@ -19,6 +19,15 @@ export const show = (line: Effect.Effect<string>): Effect.Effect<void> =>
     Effect.ensuring(Effect.sync(() => void process.stderr.write(clear)))
   )
 
+/** What is printed while a line is shown: it goes where the line was, and the line comes after it. */
+export const aside = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  isWatched()
+    ? Effect.andThen(
+        Effect.sync(() => void process.stderr.write(clear)),
+        self
+      )
+    : self
+
 /** Says what is waited for, once that takes a while. */
 export const during = <A, E, R>(self: Effect.Effect<A, E, R>, what: () => string): Effect.Effect<A, E, R> => {
   if (!isWatched()) return self

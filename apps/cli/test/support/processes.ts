@@ -1,13 +1,18 @@
 /** The processes of this machine. */
 import { readdirSync, readFileSync } from "node:fs"
 
-/** Those whose command line has this in it. */
-export const withText = (text: string): ReadonlyArray<string> =>
+const having = (file: "cmdline" | "environ", text: string): ReadonlyArray<string> =>
   readdirSync("/proc").filter((name) => {
     if (!/^\d+$/.test(name)) return false
     try {
-      return readFileSync(`/proc/${name}/cmdline`, "utf8").includes(text)
+      return readFileSync(`/proc/${name}/${file}`, "utf8").includes(text)
     } catch {
       return false
     }
   })
+
+/** Those whose command line has this in it. */
+export const withText = (text: string): ReadonlyArray<string> => having("cmdline", text)
+
+/** Those that live in this home, which servers inherit from whoever starts them. */
+export const at = (home: string): ReadonlyArray<string> => having("environ", `HOME=${home}\0`)

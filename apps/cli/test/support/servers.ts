@@ -24,19 +24,35 @@ const clinging = (code: string) => (file: string) =>
 /** Says nothing. */
 export const mute = clinging("")
 
-/** Shakes hands, answers pings, and keeps what it has to itself. */
-export const secretive = clinging(`
+/** Answers what it has an answer to. */
+const answering = (answers: Readonly<Record<string, unknown>>) => `
+  const answers = ${JSON.stringify({ ping: {}, ...answers })}
   require("node:readline").createInterface({ input: process.stdin }).on("line", (line) => {
     const { id, method, params } = JSON.parse(line)
     const answer = (result) => console.log(JSON.stringify({ jsonrpc: "2.0", id, result }))
-    if (method === "ping") answer({})
+    if (method in answers) answer(answers[method])
     if (method === "initialize")
       answer({
         protocolVersion: params.protocolVersion,
-        capabilities: { tools: {} },
-        serverInfo: { name: "secretive", version: "1.0.0" }
+        capabilities: { tools: {}, resources: {}, prompts: {} },
+        serverInfo: { name: "small", version: "1.0.0" }
       })
-  })`)
+  })`
+
+/** Shakes hands, answers pings, and keeps what it has to itself. */
+export const secretive = clinging(answering({}))
+
+/** Has one of each, and starts fast. */
+export const small = script(
+  answering({
+    "tools/list": { tools: [{ name: "hello", inputSchema: { type: "object" }, annotations: { readOnlyHint: true } }] },
+    "tools/call": { content: [{ type: "text", text: "hello" }] },
+    "resources/list": { resources: [{ name: "readme", uri: "small://readme" }] },
+    "resources/templates/list": { resourceTemplates: [] },
+    "resources/read": { contents: [{ uri: "small://readme", text: "read me" }] },
+    "prompts/list": { prompts: [{ name: "greet" }] }
+  })
+)
 
 /** Exits at once, with a code and a word. */
 export const licensed = script("console.error('no licence'); process.exit(7)")

@@ -3,6 +3,7 @@ import { Storm } from "@mcp-tether/testing"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -90,7 +91,8 @@ const run = Effect.fnUntraced(
     const policies = policy === "all" ? names : [policy]
     for (const name of policies) {
       const report = yield* Progress.during(
-        Storm.simulate({ ...options, policy: Storm.policies[name] }),
+        // Who presses Ctrl-C does not wait until each of 100,000 clients has been told.
+        Effect.flatMap(Effect.forkDetach(Storm.simulate({ ...options, policy: Storm.policies[name] })), Fiber.join),
         () => `${name}, ${rows.length + 1} of ${policies.length}`
       )
       rows.push([name, report])

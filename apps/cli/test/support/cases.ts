@@ -66,7 +66,7 @@ export const cases: Readonly<Record<string, Case>> = {
   simulate: {
     well: () => ["simulate", "--clients", "10", "--outage", "10s", "--duration", "2m", "--json"],
     fails: [["simulate", "--outage", "2h"], /less than the duration/],
-    slow: { args: () => ["simulate", "--clients", "50000"], shows: /default, 1 of 5 · \d+ s/, hasServer: false }
+    slow: { args: () => ["simulate", "--clients", "20000"], shows: /default, 1 of 5 · \d+ s/, hasServer: false }
   },
   doctor: looking("doctor"),
   status: looking("status"),

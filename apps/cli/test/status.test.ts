@@ -29,11 +29,11 @@ const statuses = diagnoses.map((diagnosis) => statusOf(diagnosis, "/home/a/.curs
 describe("servers at a glance", () => {
   it("are a line each, whatever they say", () => {
     assert.deepStrictEqual(table(statuses, { home: "/home/a", width: 200 }), [
-      "  name     state    server       protocol           tools  handshake  configured in       last error",
-      "✓ files    Ready    files 1.0.0  2026-07-28 modern      3      12 ms  ~/.cursor/mcp.json",
-      "✗ failing  Failing  files 1.0.0  2026-07-28 modern             12 ms  ~/.cursor/mcp.json  no answer [2J",
-      "✗ dead     Failed                                                     ~/.cursor/mcp.json  the server process exited with code 7: no licence",
-      "✗ wrong    Invalid                                                    ~/.cursor/mcp.json  the server process exited with code 7"
+      "  name     state    configured in       server       protocol           tools  handshake  last error",
+      "✓ files    Ready    ~/.cursor/mcp.json  files 1.0.0  2026-07-28 modern      3      12 ms",
+      "✗ failing  Failing  ~/.cursor/mcp.json  files 1.0.0  2026-07-28 modern             12 ms  no answer [2J",
+      "✗ dead     Failed   ~/.cursor/mcp.json  the server process exited with code 7: no licence",
+      "✗ wrong    Invalid  ~/.cursor/mcp.json  the server process exited with code 7"
     ])
   })
 
@@ -114,10 +114,10 @@ describe("mcp-tether status", () => {
       const well = yield* Effect.flatMap(start("everything"), ({ ended }) => ended)
       assert.strictEqual(well.code, 0, well.stderr)
       const [head, line, ...more] = well.stdout.trimEnd().split("\n")
-      assert.match(head ?? "", /^ {2}name +state +server +protocol +tools +handshake +configured in +last error$/)
+      assert.match(head ?? "", /^ {2}name +state +configured in +server +protocol +tools +handshake +last error$/)
       assert.match(
         line ?? "",
-        /^✓ everything +Ready +mcp-servers\/everything \S+ +\S+ legacy +13 +\d+ ms +\S+mcp\.json$/
+        /^✓ everything +Ready +\S+mcp\.json +mcp-servers\/everything \S+ +\S+ legacy +13 +\d+ ms$/
       )
       assert.deepStrictEqual(more, [])
       const unknown = yield* Effect.flatMap(start("evrything", "secret"), ({ ended }) => ended)

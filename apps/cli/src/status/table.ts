@@ -32,47 +32,59 @@ const stateOf = (diagnosis: Diagnosis): State =>
         ? "Failed"
         : "Failing"
 
-const columns: ReadonlyArray<{
-  readonly title: string
-  readonly cell: (status: Status, home: string) => string
-  readonly right?: true
-}> = [
-  { title: "name", cell: ({ healthy, server }) => `${healthy ? "✓" : "✗"} ${server}` },
-  { title: "state", cell: ({ state }) => state },
-  { title: "server", cell: ({ name, version }) => (name === undefined ? "" : `${name} ${version}`) },
-  { title: "protocol", cell: ({ era, protocolVersion }) => (era === undefined ? "" : `${protocolVersion} ${era}`) },
-  { title: "tools", cell: (status) => (status.healthy ? String(status.tools) : ""), right: true },
-  {
-    title: "handshake",
-    cell: ({ handshakeMillis }) => (handshakeMillis === undefined ? "" : `${handshakeMillis} ms`),
-    right: true
-  },
-  {
-    title: "configured in",
-    cell: ({ file }, home) => (file.startsWith(`${home}/`) ? `~${file.slice(home.length)}` : file)
-  },
-  { title: "last error", cell: (status) => (status.healthy ? "" : inShort(status)) }
+interface Cell {
+  readonly text: string
+  readonly right?: boolean
+}
+
+const head: ReadonlyArray<Cell> = [
+  { text: "  name" },
+  { text: "state" },
+  { text: "configured in" },
+  { text: "server" },
+  { text: "protocol" },
+  { text: "tools", right: true },
+  { text: "handshake", right: true },
+  { text: "last error" }
 ]
+
+/** Of a server that has not said who it is, the error takes the place of that: a line has to fit into a terminal. */
+const cellsOf = (status: Status, home: string): ReadonlyArray<Cell> => {
+  const { era, file, handshakeMillis, healthy, name, protocolVersion, server, state, version } = status
+  const error = status.healthy ? [] : [{ text: inShort(status) }]
+  return [
+    { text: `${healthy ? "✓" : "✗"} ${Output.oneLine(server)}` },
+    { text: state },
+    { text: file.startsWith(`${home}/`) ? `~${file.slice(home.length)}` : file },
+    ...(name === undefined
+      ? error
+      : [
+          { text: Output.oneLine(`${name} ${version}`) },
+          { text: `${protocolVersion} ${era}` },
+          { text: status.healthy ? String(status.tools) : "", right: true },
+          { text: `${handshakeMillis} ms`, right: true },
+          ...error
+        ])
+  ]
+}
 
 /** What went wrong, and the last that the server said of it. */
 const inShort = ({ problem, stderr }: Extract<Status, { readonly healthy: false }>): string =>
-  stderr === undefined ? problem : `${problem}: ${stderr.split("\n").at(-1)}`
+  Output.oneLine(stderr === undefined ? problem : `${problem}: ${stderr.split("\n").at(-1)}`)
 
 /** A head, and a line for each server. Lines are cut at `width`, which is a terminal's. */
 export const table = (
   statuses: ReadonlyArray<Status>,
   { home, width }: { readonly home: string; readonly width: number }
 ): ReadonlyArray<string> => {
-  const rows = [
-    columns.map(({ title }, index) => (index === 0 ? `  ${title}` : title)),
-    ...statuses.map((status) => columns.map(({ cell }) => Output.oneLine(cell(status, home))))
-  ]
-  const widths = columns.map((_, index) => Math.max(...rows.map((row) => row[index]?.length ?? 0)))
+  const rows = [head, ...statuses.map((status) => cellsOf(status, home))]
+  // The last of a line may be as long as it likes.
+  const widths = head.map((_, index) =>
+    Math.max(...rows.map((row) => (index === row.length - 1 ? 0 : (row[index]?.text.length ?? 0))))
+  )
   return rows.map((row) => {
     const line = row
-      .map((text, index) =>
-        columns[index]?.right ? text.padStart(widths[index] ?? 0) : text.padEnd(widths[index] ?? 0)
-      )
+      .map(({ right, text }, index) => text[right === true ? "padStart" : "padEnd"](widths[index] ?? 0))
       .join("  ")
       .trimEnd()
     return line.length > width ? `${line.slice(0, width - 1)}…` : line

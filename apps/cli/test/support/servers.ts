@@ -24,8 +24,8 @@ const clinging = (code: string) => (file: string) =>
 /** Says nothing. */
 export const mute = clinging("")
 
-/** Answers what it has an answer to. */
-const answering = (answers: Readonly<Record<string, unknown>>) => `
+/** Node's program for a server that answers what it has an answer to. */
+export const answering = (answers: Readonly<Record<string, unknown>>): string => `
   const answers = ${JSON.stringify({ ping: {}, ...answers })}
   require("node:readline").createInterface({ input: process.stdin }).on("line", (line) => {
     const { id, method, params } = JSON.parse(line)

@@ -10,5 +10,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") process.exitCode = 1
   process.emit("SIGTERM", "SIGTERM")
 })
+// The window is closed: Node would end at once, and leave servers behind that do not go by themselves.
+process.on("SIGHUP", () => process.emit("SIGTERM", "SIGTERM"))
+// What is said into a window that is gone is heard by nobody, and no reason to die of.
+process.stderr.on("error", () => undefined)
 
 run(process.argv.slice(2)).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

@@ -1,6 +1,7 @@
 /** What holds for all commands: help with examples, JSON, exit codes, progress at a terminal, and an end on Ctrl-C that leaves nobody. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -138,6 +139,20 @@ describe("every command", () => {
       { concurrent: true }
     )
 
+  for (const name of ["ping", "watch"])
+    it.live.skipIf(!Pty.isHere)(`${name} leaves no process when the window is closed`, () =>
+      onStage((stage) =>
+        Effect.gen(function* () {
+          const { slow } = cases[name] ?? assert.fail(name)
+          const home = path.join(state, `${name}-closed`)
+          const terminal = yield* inTerminal([bin, ...slow.args(stage)], home)
+          yield* terminal.shows(slow.shows)
+          terminal.close()
+          yield* noneLeft(home, "10 seconds")
+        })
+      ).pipe(Effect.scoped)
+    )
+
   it.live.skipIf(!Pty.isHere)("a Node that is too old gets a sentence", () =>
     Effect.gen(function* () {
       const old = `Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.20.2" } })`
@@ -149,8 +164,12 @@ describe("every command", () => {
   )
 })
 
-const noneLeft = (home: string) =>
-  Effect.suspend(() => {
-    const left = Processes.at(home)
-    return left.length === 0 ? Effect.void : Effect.fail(left)
-  }).pipe(Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 25 }), Effect.orDie)
+const noneLeft = (home: string, within: Duration.Input = "500 millis") =>
+  Effect.gen(function* () {
+    const look = Effect.sync(() => Processes.at(home))
+    yield* look.pipe(
+      Effect.repeat({ until: (left) => left.length === 0, schedule: Schedule.spaced("20 millis") }),
+      Effect.timeoutOption(within)
+    )
+    assert.deepStrictEqual(yield* look, [])
+  })

@@ -16,6 +16,8 @@ export interface Pty {
   /** Waits until this has been on the screen; dies with what has been, when the command ends without it. */
   readonly shows: (what: RegExp) => Effect.Effect<void>
   readonly press: (keys: string) => void
+  /** Closes the window. */
+  readonly close: () => void
   readonly ended: Effect.Effect<{ readonly code: number | null; readonly shown: string }>
 }
 
@@ -60,6 +62,7 @@ export const run = (
               })
           ),
         press: (keys) => void child.stdin.write(keys),
+        close: () => void child.kill("SIGKILL"),
         ended: Effect.promise(() => ended)
       }
     })

@@ -72,6 +72,10 @@ describe("every command", () => {
     assert.deepStrictEqual(Object.keys(cases), names)
   })
 
+  it.each(names)("%s is in the README of the package", (name) => {
+    assert.include(readFileSync(path.join(here, "../README.md"), "utf8"), `\`mcp-tether ${name}\``)
+  })
+
   it.live.each(names)("%s has help: a description of it and of its flags, and examples that are right", (name) =>
     Effect.gen(function* () {
       const { description, examples = [], flags, globalFlags = [] } = yield* helpOf(name)

@@ -116,9 +116,8 @@ describe("every command", () => {
   )
 
   const bin = path.join(here, "../src/bin.ts")
-  const { PATH = "" } = process.env
   const inTerminal = (args: ReadonlyArray<string>, home: string) =>
-    Pty.run([process.execPath, ...args], { ...secret, PATH, HOME: home, XDG_STATE_HOME: state, TMPDIR: state })
+    Pty.run([process.execPath, ...args], { HOME: home, XDG_STATE_HOME: state, TMPDIR: state })
 
   // Most of what they do is to wait.
   const turns = Semaphore.makeUnsafe(3)

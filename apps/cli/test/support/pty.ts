@@ -25,13 +25,14 @@ const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
 
 export const run = (
   command: ReadonlyArray<string>,
+  /** What is other than in the environment of the test. */
   env: Readonly<Record<string, string>>
 ): Effect.Effect<Pty, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const line = `stty cols 120 rows 30; exec ${command.map(quoted).join(" ")}`
       return spawn("script", ["-qec", line, "/dev/null"], {
-        env: { TERM: "xterm", ...env },
+        env: { ...process.env, TERM: "xterm", ...env },
         stdio: ["pipe", "pipe", "ignore"]
       })
     }),

@@ -34,7 +34,7 @@ export interface Options {
   readonly height: number
   /** What runs in it, as a line for a shell. */
   readonly command: string
-  /** Its environment. Default: that of the test. */
+  /** What is other than in the environment of the test. */
   readonly env?: Readonly<Record<string, string>>
 }
 
@@ -43,7 +43,7 @@ export const make = ({ command, env, folder, height, width }: Options): Effect.E
   const tell = (...args: ReadonlyArray<string>): string =>
     execFileSync("tmux", ["-S", `${folder}/tmux`, ...args], {
       encoding: "utf8",
-      env: env ?? process.env,
+      env: { ...process.env, ...env },
       stdio: ["ignore", "pipe", "pipe"]
     })
   const screen = (): string => tell("capture-pane", "-p")

@@ -16,6 +16,7 @@ export default defineConfig({
       project("testing", "packages/testing"),
       // Each command is a process that loads everything anew, and one test runs several: on a busy machine that takes its time.
       project("cli", "apps/cli", 120_000),
+      project("bench", "scripts/bench"),
       project("soak", "scripts/soak")
     ],
     environment: "node",

@@ -89,7 +89,7 @@ export interface Options {
 export const make = (options: Options = {}): Effect.Effect<Shape> => Effect.sync(() => makeUnsafe(options))
 
 const makeUnsafe = ({ now: start = 0 }: Options): Shape => {
-  const wakeUps = new WakeUps()
+  const wakeUps = new WakeUps<() => void>()
   const untilIdle = new Set<() => void>()
   let now = start
   /** How many want time to pass. */
@@ -136,7 +136,7 @@ const makeUnsafe = ({ now: start = 0 }: Options): Shape => {
     now = Math.max(now, first.at)
     for (let due = wakeUps.first; due !== undefined && due.at <= now && drivers > 0; due = wakeUps.first) {
       wakeUps.remove(due)
-      due.wake()
+      due.sleeper()
       drain()
     }
   }

@@ -1,7 +1,7 @@
 import { ReconnectPolicy } from "@mcp-tether/connection"
 import { Storm } from "@mcp-tether/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 
 const names = ["default", "no-jitter", "aggressive", "patient", "every-second"] as const
 
@@ -88,6 +88,20 @@ describe("Storm", () => {
       assert.isBelow(short.recovered, 100)
       assert.deepStrictEqual(short.recovery, {})
       assert.strictEqual(short.attemptsPerSecond.length, 80)
+    })
+  )
+
+  it.live("does not let a policy that waits while it decides pass for one that does not", () =>
+    Effect.gen(function* () {
+      const policy = Schedule.modifyDelay(ReconnectPolicy.default, ({ duration }) =>
+        Effect.as(Effect.sleep(1), duration)
+      )
+      const error = yield* Effect.flip(only({ clients: 2, policy }))
+      assert.deepStrictEqual(
+        error.issues.map(({ option }) => option),
+        ["policy"]
+      )
+      assert.strictEqual((yield* only({ clients: 2, policy, fidelity: "connection" })).recovered, 2)
     })
   )
 

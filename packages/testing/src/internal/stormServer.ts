@@ -32,18 +32,26 @@ export interface StormServer {
   readonly books: Books
   /** Breaks all sessions that were opened before. */
   readonly fall: Effect.Effect<void>
-  /** Opens a session, for one client: each has one of its own, so that its delays can be told. */
+  /** A client's way to ask for a handshake once the outage has begun: each has one of its own, so that its delays can be told. */
+  readonly visitor: () => Visit
+  /** Writes into the books that a handshake is done. */
+  readonly served: (doneAt: number) => void
+  /** Opens sessions, for one client. */
   readonly client: () => Effect.Effect<McpSession.McpSession, ConnectionError.ConnectionError>
 }
 
-const failure = (reason: ConnectionError.Reason): ConnectionError.ConnectionError =>
+/** Asks for a handshake now: why there is none, or when it will be done. */
+export type Visit = (now: number) => ConnectionError.ConnectionError | number
+
+export const failure = (reason: ConnectionError.Reason): ConnectionError.ConnectionError =>
   new ConnectionError.ConnectionError({ server: "storm", reason })
 
-const broken = failure(new ConnectionError.TransportClosed({ description: "the server went away" }))
-const refused = Effect.fail(
-  failure(new ConnectionError.NetworkFailed({ code: "ECONNREFUSED", description: "nobody listens", phase: "connect" }))
+/** How sessions end when the outage begins. */
+export const broken = failure(new ConnectionError.TransportClosed({ description: "the server went away" }))
+const refused = failure(
+  new ConnectionError.NetworkFailed({ code: "ECONNREFUSED", description: "nobody listens", phase: "connect" })
 )
-const overloaded = Effect.fail(failure(new ConnectionError.ServerUnavailable({ status: 503 })))
+const overloaded = failure(new ConnectionError.ServerUnavailable({ status: 503 }))
 
 export const make = (plan: Plan): StormServer => {
   const seconds = Math.max(1, Math.ceil((plan.endAt - plan.lostAt) / 1000))
@@ -83,30 +91,39 @@ export const make = (plan: Plan): StormServer => {
     inFlight: () => 0
   })
 
-  const client: StormServer["client"] = () => {
+  const visitor: StormServer["visitor"] = () => {
     let failedAt: number | undefined
-    const failing = (now: number, failure: typeof refused): typeof refused => {
+    return (now) => {
+      count(books.attempts, now)
+      if (failedAt !== undefined) books.longestDelay = Math.max(books.longestDelay, now - failedAt)
+      const doneAt = now < plan.backAt ? undefined : queue(now)
+      if (doneAt !== undefined) return doneAt
       failedAt = now
-      return failure
+      return now < plan.backAt ? refused : overloaded
     }
+  }
+
+  const served: StormServer["served"] = (doneAt) => {
+    count(books.served, doneAt)
+    books.recoveries.push(doneAt - plan.backAt)
+  }
+
+  const client: StormServer["client"] = () => {
+    const visit = visitor()
     return Clock.clockWith((clock) => {
       const now = clock.currentTimeMillisUnsafe()
       // Before the outage there is room for everyone: the storm begins with its end.
       if (now < plan.lostAt) return Effect.succeed(sessionUntil(Deferred.await(fallen), now))
-      count(books.attempts, now)
-      if (failedAt !== undefined) books.longestDelay = Math.max(books.longestDelay, now - failedAt)
-      if (now < plan.backAt) return failing(now, refused)
-      const doneAt = queue(now)
-      if (doneAt === undefined) return failing(now, overloaded)
-      return Effect.map(Effect.sleep(doneAt - now), () => {
-        count(books.served, doneAt)
-        books.recoveries.push(doneAt - plan.backAt)
-        return sessionUntil(Effect.never, doneAt)
+      const answer = visit(now)
+      if (typeof answer !== "number") return Effect.fail(answer)
+      return Effect.map(Effect.sleep(answer - now), () => {
+        served(answer)
+        return sessionUntil(Effect.never, answer)
       })
     })
   }
 
-  return { books, fall: Effect.asVoid(Deferred.succeed(fallen, broken)), client }
+  return { books, fall: Effect.asVoid(Deferred.succeed(fallen, broken)), visitor, served, client }
 }
 
 const info: McpSession.SessionInfo = {

@@ -1,0 +1,82 @@
+/**
+ * `pnpm bench`: what the connection costs, beside the raw client of the SDK, on this machine, in one run. Everything that is compared
+ * is measured in turn, so it is the ratios that count, with their intervals. A target that is missed is printed as missed, and is no
+ * failure; a measurement that could not be taken, or a wrong answer, is.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { BenchFailed } from "./failed.ts"
+import { kinds } from "./lightServer.ts"
+import { seeded } from "./random.ts"
+import { table } from "./report/table.ts"
+import * as Large from "./suites/large.ts"
+import * as Overhead from "./suites/overhead.ts"
+import * as Recovery from "./suites/recovery.ts"
+
+const suites = ["overhead", "large", "recovery"] as const
+type SuiteName = (typeof suites)[number]
+
+const flags = {
+  quick: Flag.Boolean("quick").pipe(
+    Flag.withDescription("Fewer and shorter rounds: wider intervals, in under five minutes"),
+    Flag.withDefault(false)
+  ),
+  only: Flag.String("only").pipe(
+    Flag.withDescription(`Run these suites alone, with commas between: ${suites.join(", ")}`),
+    Flag.optional
+  ),
+  transport: Flag.Literals("transport", ["all", ...kinds]).pipe(
+    Flag.withDescription("Measure the overhead on this transport alone"),
+    Flag.withDefault("all" as const)
+  ),
+  seed: Flag.Int("seed").pipe(Flag.withDescription("The seed of the order of the rounds"), Flag.withDefault(1))
+}
+
+type Options = Command.Command.Config.Infer<typeof flags>
+
+const play = (name: SuiteName, { quick, seed, transport }: Options) => {
+  const random = seeded(seed)
+  const progress = Console.error
+  switch (name) {
+    case "overhead": {
+      const plan = quick ? Overhead.quick : Overhead.full
+      return Overhead.run(plan, random, transport === "all" ? kinds : [transport], progress)
+    }
+    case "large":
+      return Large.run(quick ? Large.quick : Large.full, random, progress)
+    case "recovery":
+      return Recovery.run(quick ? Recovery.quick : Recovery.full, random, progress)
+  }
+}
+
+const chosen = ({ only }: Options) =>
+  Option.match(only, {
+    onNone: () => Effect.succeed<ReadonlyArray<SuiteName>>(suites),
+    onSome: (names) =>
+      Effect.forEach(names.split(","), (name) => {
+        const suite = suites.find((suite) => suite === name.trim())
+        return suite === undefined
+          ? Effect.fail(new BenchFailed({ description: `there is no suite "${name}": ${suites.join(", ")}` }))
+          : Effect.succeed(suite)
+      })
+  })
+
+const run = Effect.fnUntraced(function* (options: Options) {
+  for (const name of yield* chosen(options)) {
+    yield* Console.log(`${table(yield* play(name, options))}\n`)
+  }
+})
+
+const bench = Command.make("bench", flags, run).pipe(
+  Command.withDescription("Measure the connection beside the raw client of the SDK")
+)
+
+Command.runWith(bench, { version: "0.0.0" })(process.argv.slice(2)).pipe(
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)

@@ -1,0 +1,137 @@
+/** What a call costs over the raw client of the SDK: latency one after the other, throughput with many in flight, and CPU. */
+import * as Effect from "effect/Effect"
+import { rounds, type Round } from "../interleave.ts"
+import * as LightServer from "../lightServer.ts"
+import { difference, medianOf, ratio, type Row, type Suite, type Target } from "../measurement.ts"
+import type { Random } from "../random.ts"
+import type { Target as Where } from "../subjects/subject.ts"
+import * as WorkerHost from "../workerHost.ts"
+
+export interface Plan {
+  /** How often all processes are started anew. */
+  readonly starts: number
+  readonly rounds: number
+  readonly calls: Readonly<Record<LightServer.Kind, number>>
+}
+
+export const quick: Plan = { starts: 3, rounds: 6, calls: { stdio: 400, http: 80, memory: 1_000 } }
+export const full: Plan = { starts: 8, rounds: 12, calls: { stdio: 1_000, http: 250, memory: 3_000 } }
+
+export const inFlight = [1, 16, 64, 256] as const
+
+const subjects = ["tether", "raw", "runPromise"] as const
+
+/** What one subject measured in one round: serial calls, and throughput by the number in flight. */
+interface Sample {
+  readonly serial: WorkerHost.SerialCost
+  readonly floods: Readonly<Record<number, WorkerHost.Cost>>
+}
+
+type Rounds = ReadonlyArray<ReadonlyArray<Round<WorkerHost.SubjectName, Sample>>>
+
+const sample = Effect.fnUntraced(function* (worker: WorkerHost.Worker, calls: number) {
+  const serial = yield* worker.serial(calls)
+  const floods: Record<number, WorkerHost.Cost> = {}
+  // What an Effect program does with many calls at a time is no matter of how it is started.
+  const counts = worker.subject === "runPromise" ? [] : inFlight
+  // Enough calls that it is about those in the middle, and not about the first and the last.
+  for (const many of counts) floods[many] = yield* worker.flood(Math.max(calls, 3 * many), many)
+  return { serial, floods } satisfies Sample
+})
+
+/** Enough calls for V8 to have compiled what it will. */
+const warmUp = Effect.fnUntraced(function* (worker: WorkerHost.Worker, target: Where, calls: number) {
+  yield* worker.open(target)
+  yield* sample(worker, calls)
+  yield* sample(worker, calls)
+})
+
+/** One start: a process for each subject on one kind of transport, warmed up, and measured in turn. */
+const start = Effect.fnUntraced(function* (kind: LightServer.Kind, plan: Plan, random: Random) {
+  const target = yield* LightServer.target(kind)
+  const workers = yield* Effect.forEach(subjects, WorkerHost.make)
+  const calls = plan.calls[kind]
+  yield* Effect.forEach(workers, (worker) => warmUp(worker, target, calls))
+  const samples = Object.fromEntries(workers.map((worker) => [worker.subject, sample(worker, calls)])) as Record<
+    WorkerHost.SubjectName,
+    ReturnType<typeof sample>
+  >
+  const measured = yield* rounds(samples, plan.rounds, random)
+  yield* Effect.forEach(workers, (worker) => worker.close)
+  return measured
+}, Effect.scoped)
+
+const latencyTarget: Partial<Record<LightServer.Kind, Target>> = {
+  stdio: { at: "most", bound: 1.05 },
+  http: { at: "most", bound: 1.05 }
+}
+const throughputTarget: Partial<Record<LightServer.Kind, Target>> = {
+  stdio: { at: "least", bound: 1 },
+  http: { at: "least", bound: 1 }
+}
+const cpuTarget: Partial<Record<LightServer.Kind, Target>> = { memory: { at: "most", bound: 12 } }
+
+const rowsOf = (kind: LightServer.Kind, starts: Rounds): ReadonlyArray<Row> => {
+  const row = (
+    what: string,
+    unit: string,
+    read: (sample: Sample) => number,
+    options: {
+      readonly subject?: "tether" | "runPromise"
+      readonly difference?: boolean
+      readonly target?: Target | undefined
+    } = {}
+  ): Row => {
+    const { subject = "tether", target } = options
+    const compare = options.difference === true ? difference : ratio
+    return {
+      what: `${kind}, ${what}`,
+      unit,
+      values: {
+        [subject]: medianOf(starts, (round) => read(round[subject])),
+        raw: medianOf(starts, (round) => read(round.raw))
+      },
+      compared: compare(
+        starts,
+        (round) => read(round[subject]),
+        (round) => read(round.raw)
+      ),
+      target
+    }
+  }
+  const perSecond = (many: number) => (sample: Sample) => 1_000_000 / (sample.floods[many]?.wall ?? Number.NaN)
+  return [
+    row("serial p50", "µs", ({ serial }) => serial.p50, { target: latencyTarget[kind] }),
+    row("serial p99", "µs", ({ serial }) => serial.p99),
+    row("CPU of a serial call", "µs", ({ serial }) => serial.cpu, { difference: true, target: cpuTarget[kind] }),
+    ...inFlight.map((many) => row(`${many} in flight`, "calls/s", perSecond(many), { target: throughputTarget[kind] })),
+    row("CPU of a call, 64 in flight", "µs", ({ floods }) => floods[64]?.cpu ?? Number.NaN, { difference: true }),
+    row("serial p50, runPromise for each call", "µs", ({ serial }) => serial.p50, { subject: "runPromise" }),
+    row("CPU of a serial call, runPromise for each call", "µs", ({ serial }) => serial.cpu, {
+      subject: "runPromise",
+      difference: true
+    })
+  ]
+}
+
+export const run = Effect.fnUntraced(function* (
+  plan: Plan,
+  random: Random,
+  kinds: ReadonlyArray<LightServer.Kind>,
+  progress: (line: string) => Effect.Effect<void>
+) {
+  const rows: Array<Row> = []
+  for (const kind of kinds) {
+    const starts: Array<Array<Round<WorkerHost.SubjectName, Sample>>> = []
+    for (let count = 1; count <= plan.starts; count += 1) {
+      starts.push(yield* start(kind, plan, random))
+      yield* progress(`overhead, ${kind}: start ${count} of ${plan.starts}`)
+    }
+    rows.push(...rowsOf(kind, starts))
+  }
+  return {
+    suite: "overhead",
+    about: "calls of `echo`; the same light server for each subject, each subject in a process of its own",
+    rows
+  } satisfies Suite
+})

@@ -23,12 +23,7 @@ const run = (cwd: string, PATH: ReadonlyArray<string>, command: string, ...args:
   const { error, status, stderr, stdout } = spawnSync(command, args, {
     cwd,
     encoding: "utf8",
-    env: {
-      ...ownEnv,
-      HOME: cwd,
-      npm_config_cache: ownEnv["npm_config_cache"] ?? cacheOf(),
-      PATH: PATH.join(path.delimiter)
-    },
+    env: { ...ownEnv, PATH: PATH.join(path.delimiter) },
     stdio: ["ignore", "pipe", "pipe"],
     timeout: 120_000
   })
@@ -38,9 +33,6 @@ const run = (cwd: string, PATH: ReadonlyArray<string>, command: string, ...args:
     stderr: `${stderr ?? ""}${error?.message ?? ""}`
   }
 }
-
-/** The cache of whoever runs us: without it, everything would be downloaded again. */
-const cacheOf = (): string => path.join(process.env["HOME"] ?? "/", ".npm")
 
 const servers = {
   healthy: {

@@ -14,11 +14,13 @@ import { BenchFailed } from "./failed.ts"
 import { kinds } from "./lightServer.ts"
 import { seeded } from "./random.ts"
 import { table } from "./report/table.ts"
+import * as ColdStart from "./suites/coldStart.ts"
 import * as Large from "./suites/large.ts"
 import * as Overhead from "./suites/overhead.ts"
 import * as Recovery from "./suites/recovery.ts"
+import * as Scale from "./suites/scale.ts"
 
-const suites = ["overhead", "large", "recovery"] as const
+const suites = ["overhead", "large", "recovery", "scale", "coldStart"] as const
 type SuiteName = (typeof suites)[number]
 
 const flags = {
@@ -51,6 +53,10 @@ const play = (name: SuiteName, { quick, seed, transport }: Options) => {
       return Large.run(quick ? Large.quick : Large.full, random, progress)
     case "recovery":
       return Recovery.run(quick ? Recovery.quick : Recovery.full, random, progress)
+    case "scale":
+      return Scale.run(quick ? Scale.quick : Scale.full, random, progress)
+    case "coldStart":
+      return ColdStart.run(quick ? ColdStart.quick : ColdStart.full, random, progress)
   }
 }
 

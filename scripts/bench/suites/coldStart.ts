@@ -58,7 +58,10 @@ type Name = keyof typeof starts
 const timed = (name: Name): Effect.Effect<number, BenchFailed> =>
   Effect.callback((resume) => {
     const begin = performance.now()
-    const child = spawn(process.execPath, starts[name], { cwd: Installed.directory, stdio: ["ignore", "ignore", "inherit"] })
+    const child = spawn(process.execPath, starts[name], {
+      cwd: Installed.directory,
+      stdio: ["ignore", "ignore", "inherit"]
+    })
     child.once("error", (error) => resume(Effect.fail(new BenchFailed({ description: `${name}: ${error.message}` }))))
     child.once("exit", (code) =>
       resume(
@@ -111,7 +114,10 @@ export const run = Effect.fnUntraced(function* (
 ) {
   Installed.assemble()
   const names = Object.keys(starts) as Array<Name>
-  const subjects = Object.fromEntries(names.map((name) => [name, timed(name)])) as Record<Name, ReturnType<typeof timed>>
+  const subjects = Object.fromEntries(names.map((name) => [name, timed(name)])) as Record<
+    Name,
+    ReturnType<typeof timed>
+  >
   // The first round is for the file system's cache.
   const measured = [(yield* rounds(subjects, plan.rounds + 1, random)).slice(1)]
   yield* progress("coldStart: processes started")

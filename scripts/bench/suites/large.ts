@@ -174,10 +174,7 @@ export const run = Effect.fnUntraced(function* (
   return {
     suite: "large",
     about: "a text in one message over stdio; the same light server, one process for each subject",
-    rows: [
-      ...cells.flatMap(rowsOf),
-      ...directions.map((direction) => growthOf(cells, direction))
-    ],
+    rows: [...cells.flatMap(rowsOf), ...directions.map((direction) => growthOf(cells, direction))],
     curves
   } satisfies Suite
 })

@@ -43,7 +43,10 @@ const crowd = Effect.fnUntraced(function* (subject: Subject, { idleMillis }: Pla
 /** What one more connection weighs, in bytes: the slope over all counts, of which the first is one connection. */
 const weightOf = ({ heaps }: Crowd): number => line(counts.map((count) => [Math.max(1, count), heaps[count]])).slope
 
-const perBeat = (count: Count) => (crowd: Crowd): number => crowd.idles[count].cpu / crowd.idles[count].beats
+const perBeat =
+  (count: Count) =>
+  (crowd: Crowd): number =>
+    crowd.idles[count].cpu / crowd.idles[count].beats
 
 const checkpoints = 10
 
@@ -83,7 +86,9 @@ export const run = Effect.fnUntraced(function* (
     ...([10, 100, 1_000] as const).map((count): Row => ({
       what: `CPU of a heartbeat, ${count} connections`,
       unit: "µs",
-      values: { "tether, at the default of one in 30 s, µs/s": medianOf(crowds, ({ tether }) => perBeat(count)(tether) / 30) },
+      values: {
+        "tether, at the default of one in 30 s, µs/s": medianOf(crowds, ({ tether }) => perBeat(count)(tether) / 30)
+      },
       compared: { how: "=", estimate: over(crowds, ({ tether }) => perBeat(count)(tether)) }
     })),
     {
@@ -125,7 +130,8 @@ export const run = Effect.fnUntraced(function* (
   ]
   return {
     suite: "scale",
-    about: "connections in memory, each with a server of its own, all in one process; weighed after garbage collections",
+    about:
+      "connections in memory, each with a server of its own, all in one process; weighed after garbage collections",
     rows,
     curves
   } satisfies Suite

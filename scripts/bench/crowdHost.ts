@@ -18,9 +18,13 @@ export interface Idle {
   readonly beats: number
 }
 
-export const make = Effect.fnUntraced(function* (subject: "raw" | "tether") {
-  // The heap is weighed: what V8 drops and makes again of compiled code is heavier than a connection.
-  const flags = ["--expose-gc", "--no-flush-bytecode"]
+/** The heap is weighed: what V8 drops and makes again of bytecode is heavier than a connection. */
+const weighing = ["--expose-gc", "--no-flush-bytecode"]
+
+/** What a lost session leaves behind is a few bytes, if anything; optimized code comes and goes by the kilobyte. */
+export const weighingBytes = [...weighing, "--no-opt", "--no-maglev"]
+
+export const make = Effect.fnUntraced(function* (subject: "raw" | "tether", flags: ReadonlyArray<string> = weighing) {
   const child = yield* Child.fork(`${subject} crowd`, new URL("crowdWorker.ts", import.meta.url), [subject], flags)
   const ask = <A>(task: Task): Effect.Effect<A, BenchFailed> =>
     Effect.flatMap(child.ask<Outcome>(task), (outcome) =>

@@ -98,11 +98,11 @@ const perform = async (task: Task): Promise<unknown> => {
   switch (task._tag) {
     case "Grow":
       while (open.length < task.connections) open.push(await openOne())
-      return await heap()
+      return heap()
     case "Idle":
-      return await idle(task.millis)
+      return idle(task.millis)
     case "Reconnect":
-      return await reconnect(task.turns, task.every)
+      return reconnect(task.turns, task.every)
   }
 }
 

@@ -60,7 +60,9 @@ export const run = Effect.fnUntraced(function* (
   const every = plan.reconnects / checkpoints
   for (let count = 1; count <= plan.starts; count += 1) {
     crowds.push(yield* rounds({ tether: crowd("tether", plan), raw: crowd("raw", plan) }, 1, random))
-    const heaps = Effect.flatMap(CrowdHost.make("tether"), (host) => host.reconnect(plan.reconnects, every))
+    const heaps = Effect.flatMap(CrowdHost.make("tether", CrowdHost.weighingBytes), (host) =>
+      host.reconnect(plan.reconnects, every)
+    )
     lost.push(yield* Effect.scoped(heaps))
     yield* progress(`scale: start ${count} of ${plan.starts}`)
   }

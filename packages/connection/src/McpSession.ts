@@ -18,7 +18,7 @@ import type {
 } from "@modelcontextprotocol/client"
 import type * as Effect from "effect/Effect"
 import type { ConnectionError } from "./ConnectionError.ts"
-import type { InvalidRequest, InvalidResult, ServerRejected } from "./RequestError.ts"
+import type { InvalidRequest, InvalidResult, RequestTimeout, ServerRejected } from "./RequestError.ts"
 
 /**
  * The parameters that the SDK defines for a method; any object for a method outside the specification.
@@ -117,6 +117,11 @@ export class RequestTicket<out Method extends string = string> {
   readonly onProgress: ((progress: Progress) => void) | undefined
   /** Whether a byte of the request was handed to the pipe or socket. Set before the first byte, never unset. */
   sent = false
+  /**
+   * Set by a driver that offers it (`McpSession.expires`) while `request` waits: cancels the request as interruption does, and ends
+   * `request` with what it is given.
+   */
+  expire: ((late: Effect.Effect<never, RequestTimeout>) => void) | undefined = undefined
 
   constructor(method: Method, params: ParamsOf<Method> | undefined, onProgress?: (progress: Progress) => void) {
     this.method = method
@@ -143,7 +148,7 @@ export type Isolation = "shared" | "perRequest"
  * @category models
  * @since 0.1.0
  */
-export type SessionFailure = ConnectionError | ServerRejected | InvalidResult | InvalidRequest
+export type SessionFailure = ConnectionError | ServerRejected | InvalidResult | InvalidRequest | RequestTimeout
 
 /**
  * One opened and handshaken conversation, bound to the `Scope` it was opened in. It is never used again after a loss.
@@ -163,6 +168,11 @@ export type SessionFailure = ConnectionError | ServerRejected | InvalidResult | 
 export interface McpSession {
   readonly info: SessionInfo
   readonly isolation: Isolation
+  /**
+   * Whether `request` sets the ticket's `expire`, so that the engine can end it when its time is up. Default: no, and then each request
+   * runs in a fiber of its own, which can be interrupted.
+   */
+  readonly expires?: boolean | undefined
   readonly request: <Method extends string>(
     ticket: RequestTicket<Method>
   ) => Effect.Effect<ResultOf<Method>, SessionFailure>

@@ -6,7 +6,10 @@ import {
   type McpSubscription,
   type PriorDiscovery,
   ProtocolError,
+  type Request,
+  type RequestMethod,
   type RequestOptions,
+  type ResultTypeMap,
   type StandardSchemaV1,
   type Transport
 } from "@modelcontextprotocol/client"
@@ -161,6 +164,7 @@ export const open = Effect.fnUntraced(function* (
   const session: McpSession = {
     info: infoOf(client, options),
     isolation,
+    expires: true,
     lost: Deferred.await(lost),
     abandon: flights.abandon,
     lastActivity: options.lastActivity,
@@ -219,10 +223,15 @@ export const open = Effect.fnUntraced(function* (
             resume(Effect.fail(failureOf(flight, error)))
           }
         )
-        return Effect.sync(() => {
+        const cancel = (): void => {
           land()
           abort.abort("the caller is gone")
-        })
+        }
+        ticket.expire = (late) => {
+          cancel()
+          resume(late)
+        }
+        return Effect.sync(cancel)
       }),
     listen: (filter) =>
       Effect.suspend(() => {
@@ -278,6 +287,53 @@ class SessionClient extends Client {
         options.negotiation._tag === "probe" ? { mode: "auto" } : modern ? modernOnly : { mode: "legacy" }
     })
     this.#logLevel = options.host.logLevel
+  }
+
+  readonly #validators = new Map<string, StandardSchemaV1 | undefined>()
+
+  override request<Method extends RequestMethod>(
+    request: { readonly method: Method; readonly params?: Record<string, unknown> },
+    options?: RequestOptions
+  ): Promise<ResultTypeMap[Method]>
+  override request<Schema extends StandardSchemaV1>(
+    request: Request,
+    resultSchema: Schema,
+    options?: RequestOptions
+  ): Promise<StandardSchemaV1.InferOutput<Schema>>
+  override request(request: Request, ...rest: [unknown?, RequestOptions?]): Promise<unknown> {
+    if (rest.length < 2) {
+      const validator = this.#validatorOf(request.method)
+      if (validator !== undefined) return super.request(request, validator, rest[0] as RequestOptions | undefined)
+    }
+    return super.request(request, ...(rest as [StandardSchemaV1, RequestOptions?]))
+  }
+
+  /**
+   * The SDK finds out for every request whether it knows the method, by validating a result that is not there, and renders the error:
+   * a third of what a call costs it (Protocol.request, `codecResultValidator`). What it knows does not change in a session.
+   */
+  #validatorOf(method: string): StandardSchemaV1 | undefined {
+    if (this._negotiatedProtocolVersion === undefined) return undefined
+    if (this.#validators.has(method)) return this.#validators.get(method)
+    const codec = this._wireCodec()
+    const probe = codec.validateResult(method, undefined)
+    const validator: StandardSchemaV1 | undefined =
+      !probe.ok && probe.reason === "not-in-era"
+        ? undefined
+        : {
+            "~standard": {
+              version: 1,
+              vendor: "mcp-tether",
+              validate: (value) => {
+                const outcome = codec.validateResult(method, value)
+                if (outcome.ok) return { value: outcome.value }
+                const message = outcome.reason === "invalid" ? outcome.message : `not a result of ${method}`
+                return { issues: [{ message }] }
+              }
+            }
+          }
+    this.#validators.set(method, validator)
+    return validator
   }
 
   protected override _outboundMetaEnvelope(): Readonly<Record<string, unknown>> | undefined {

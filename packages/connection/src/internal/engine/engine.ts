@@ -20,6 +20,7 @@ import { ConnectionClosed, type ConnectionUnavailable, InvalidRequest, type Requ
 import { toolOf } from "../tool.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
+import * as Deadlines from "./deadlines.ts"
 import * as Desired from "./desired.ts"
 import * as Host from "./host.ts"
 import type { Decoded } from "./options.ts"
@@ -71,7 +72,8 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     core,
     catalogs,
     options,
-    own.handlers?.elicitation === undefined ? undefined : questions
+    own.handlers?.elicitation === undefined ? undefined : questions,
+    yield* Deadlines.make
   )
   const context = yield* Effect.context<R>()
   const host = Host.make({

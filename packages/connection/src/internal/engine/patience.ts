@@ -1,6 +1,5 @@
 /** How long a request waits for its answer, where signs of progress or a question to the user make it wait longer (DESIGN §6). */
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
 /** Whether the server is asking the user something right now, and when it last ended: the user's time is not the server's. */
@@ -37,31 +36,22 @@ export const makeQuestions = (): Questions => {
 export interface Patience {
   /** A sign of progress: the time starts anew (MCP 2025-11-25, Lifecycle, Timeouts). */
   readonly renew: () => void
-  /** Ends when the patience does. */
-  readonly end: Effect.Effect<void>
+  /** For how many milliseconds more it lasts: 0 when it is at its end. */
+  readonly left: () => number
 }
 
 /** How often an open question is looked at. */
 const questionPause = 1_000
 
-export const make = (timeout: Duration.Duration, questions: Questions): Patience => {
-  const millis = Duration.toMillis(timeout)
-  let now = (): number => 0
-  let due = 0
-  const untilDue: Effect.Effect<void> = Effect.suspend(() => {
-    const left =
-      questions.open() > 0 ? Math.min(millis, questionPause) : Math.max(due, questions.endedAt() + millis) - now()
-    return left <= 0 ? Effect.void : Effect.andThen(Effect.sleep(left), untilDue)
-  })
-  const renew = (): void => {
-    due = now() + millis
-  }
+export const make = (millis: number, questions: Questions, now: () => number): Patience => {
+  let due = now() + millis
   return {
-    renew,
-    end: Clock.clockWith((clock) => {
-      now = () => clock.currentTimeMillisUnsafe()
-      renew()
-      return untilDue
-    })
+    renew: () => {
+      due = now() + millis
+    },
+    left: () =>
+      questions.open() > 0
+        ? Math.min(millis, questionPause)
+        : Math.max(0, Math.max(due, questions.endedAt() + millis) - now())
   }
 }

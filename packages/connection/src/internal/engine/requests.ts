@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
@@ -24,6 +25,7 @@ import {
 } from "../../RequestError.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
+import type * as Deadlines from "./deadlines.ts"
 import * as Ladder from "./ladder.ts"
 import * as Patience from "./patience.ts"
 import * as ReplayBudget from "./replayBudget.ts"
@@ -111,7 +113,8 @@ export const make = (
   core: Core.Core,
   catalogs: Catalogs.Catalogs,
   limits: Limits,
-  questions: Patience.Questions | undefined
+  questions: Patience.Questions | undefined,
+  deadlines: Deadlines.Deadlines
 ): Requests => {
   const budget = ReplayBudget.make(limits.replayBudget)
   let waiting = 0
@@ -159,10 +162,8 @@ export const make = (
     call: Call<Method>,
     published: Core.Published
   ): Effect.Effect<ResultOf<Method>, RequestError> => {
-    const { onProgress, timeout } = call.options
-    const renewable = onProgress !== undefined || questions !== undefined
-    const patience =
-      renewable && Duration.isFinite(timeout) ? Patience.make(timeout, questions ?? noQuestions) : undefined
+    const { onProgress } = call.options
+    let patience: Patience.Patience | undefined
     const ticket = new RequestTicket(
       call.method,
       call.params,
@@ -184,16 +185,28 @@ export const make = (
       },
       answer(call, published, ticket)
     )
-    // Evaluated after the request was cancelled, so that `sent` cannot change any more.
-    const late = () => Effect.fail(timedOut(call, ticket))
+    const millis = Duration.toMillis(call.options.timeout)
     return Effect.catch(
-      patience !== undefined
-        ? Effect.raceFirst(Effect.asSome(sent), Effect.as(patience.end, Option.none())).pipe(
-            Effect.flatMap((answered) => (Option.isSome(answered) ? Effect.succeed(answered.value) : late()))
-          )
-        : Duration.isFinite(timeout)
-          ? Effect.timeoutOrElse(sent, { duration: timeout, orElse: late })
-          : sent,
+      millis === Number.POSITIVE_INFINITY
+        ? sent
+        : Clock.clockWith((clock) => {
+            if (onProgress !== undefined || questions !== undefined) {
+              patience = Patience.make(millis, questions ?? noQuestions, () => clock.currentTimeMillisUnsafe())
+            }
+            const deadline = deadlines.add(millis, () => {
+              const left = patience?.left() ?? 0
+              if (left > 0) return left
+              // Its fiber has not come to it yet: it yielded to others.
+              if (ticket.expire === undefined) return 1
+              // Evaluated after the request was cancelled, so that `sent` cannot change any more.
+              ticket.expire(Effect.suspend(() => Effect.fail(timedOut(call, ticket))))
+              return 0
+            })
+            return Effect.onExit(sent, () => {
+              deadlines.remove(deadline)
+              return Effect.void
+            })
+          }),
       (failure) =>
         failure._tag === "ConnectionError" ? recover(call, published, ticket, failure) : Effect.fail(failure)
     )
@@ -233,7 +246,10 @@ export const make = (
     ticket: RequestTicket<Method>
   ): Effect.Effect<ResultOf<Method>, SessionFailure> =>
     Effect.catchDefect(
-      Effect.suspend(() => published.session.request(ticket)),
+      Effect.suspend(() => {
+        const { session } = published
+        return session.expires === true ? session.request(ticket) : expiring(ticket, session.request(ticket))
+      }),
       (defect) => Effect.fail(core.defect("transport", Cause.die(defect)))
     )
 
@@ -488,6 +504,24 @@ export const make = (
 
   return { request, onSession, awaitSession, unavailable, waiting: () => waiting }
 }
+
+/** Lets a request be ended whose driver does not offer it. */
+const expiring = <Method extends string, A, E>(
+  ticket: RequestTicket<Method>,
+  request: Effect.Effect<A, E>
+): Effect.Effect<A, E | RequestTimeout> =>
+  Effect.withFiber((caller) =>
+    Effect.callback((resume) => {
+      let late: Effect.Effect<never, RequestTimeout> | undefined
+      const fiber = Effect.runForkWith(caller.context)(request)
+      ticket.expire = (timedOut) => {
+        late = timedOut
+        fiber.interruptUnsafe()
+      }
+      fiber.addObserver((exit) => resume(late ?? exit))
+      return Fiber.interrupt(fiber)
+    })
+  )
 
 const notBefore = ({ retryAfter }: ConnectionError, now: number): number =>
   retryAfter === undefined ? now : now + Duration.toMillis(retryAfter)

@@ -3,7 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
-import type * as Tracer from "effect/Tracer"
+import * as Tracer from "effect/Tracer"
 import type { ConnectionEvent } from "../../ConnectionEvent.ts"
 import type { SessionInfo } from "../../McpSession.ts"
 import type { RequestError } from "../../RequestError.ts"
@@ -146,18 +146,23 @@ export const make = (
       )
     },
     sending: ({ again, generation, info, method, tool }, effect) =>
-      Effect.withSpan(effect, `mcp.client ${method}`, {
-        captureStackTrace: false,
-        kind: "client",
-        attributes: {
-          "mcp.method.name": method,
-          "mcp.protocol.version": info.protocolVersion,
-          "mcp.server.name": server,
-          "mcp.generation": generation,
-          ...(info.sessionId === undefined ? {} : { "mcp.session.id": info.sessionId }),
-          ...(tool === undefined ? {} : { "gen_ai.tool.name": tool })
-        },
-        links: again && outage !== undefined ? [{ span: outage, attributes: {} }] : []
-      })
+      Effect.withFiber((fiber) =>
+        // Nobody looks at the spans of the tracer that is there by default, and one costs as much as all else on the way of a call.
+        fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer
+          ? effect
+          : Effect.withSpan(effect, `mcp.client ${method}`, {
+              captureStackTrace: false,
+              kind: "client",
+              attributes: {
+                "mcp.method.name": method,
+                "mcp.protocol.version": info.protocolVersion,
+                "mcp.server.name": server,
+                "mcp.generation": generation,
+                ...(info.sessionId === undefined ? {} : { "mcp.session.id": info.sessionId }),
+                ...(tool === undefined ? {} : { "gen_ai.tool.name": tool })
+              },
+              links: again && outage !== undefined ? [{ span: outage, attributes: {} }] : []
+            })
+      )
   }
 }

@@ -1,0 +1,92 @@
+/**
+ * When the answers to all requests of a connection are due. One fiber sleeps for all of them: a fiber and a timer for each would cost
+ * more than the rest of a call.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+
+/** One wait. */
+export interface Deadline {
+  /** On the clock that does not stand still or jump when somebody sets the time. */
+  readonly at: number
+  readonly millis: number
+  /** Called when it is due: for how many milliseconds more it is waited for, or 0 when the wait is over. */
+  readonly due: () => number
+}
+
+export interface Deadlines {
+  readonly add: (millis: number, due: Deadline["due"]) => Deadline
+  /** The wait has ended before it was due; nothing, if it is over. */
+  readonly remove: (deadline: Deadline) => void
+}
+
+export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
+  const context = yield* Effect.context<never>()
+  const clock = yield* Clock.Clock
+  /** By how long they wait: those who wait equally long are due in the order in which they came. */
+  const waits = new Map<number, Set<Deadline>>()
+  let sleeper: Fiber.Fiber<void> | undefined
+  let wakesAt = Number.POSITIVE_INFINITY
+
+  const now = (): number => Number(clock.monotonicTimeNanosUnsafe()) / nanosPerMilli
+
+  const insert = (deadline: Deadline): void => {
+    const equals = waits.get(deadline.millis)
+    if (equals === undefined) waits.set(deadline.millis, new Set([deadline]))
+    else equals.add(deadline)
+    // Whoever comes behind others who wait equally long is never the first.
+    if (deadline.at < wakesAt) sleepUntil(deadline.at)
+  }
+
+  const sleepUntil = (at: number): void => {
+    sleeper?.interruptUnsafe()
+    wakesAt = at
+    const sleeping = Effect.runForkWith(context)(Effect.sleep(Duration.millis(Math.max(0, Math.ceil(at - now())))))
+    sleeper = sleeping
+    sleeping.addObserver((exit) => {
+      if (sleeper === sleeping && exit._tag === "Success") wake()
+    })
+  }
+
+  const wake = (): void => {
+    sleeper = undefined
+    wakesAt = Number.POSITIVE_INFINITY
+    const until = now()
+    for (const equals of waits.values()) {
+      for (const deadline of equals) {
+        if (deadline.at > until) break
+        remove(deadline)
+        const more = deadline.due()
+        if (more > 0) add(more, deadline.due)
+      }
+    }
+    let next = Number.POSITIVE_INFINITY
+    for (const equals of waits.values()) {
+      for (const { at } of equals) {
+        next = Math.min(next, at)
+        break
+      }
+    }
+    if (next < wakesAt) sleepUntil(next)
+  }
+
+  const add: Deadlines["add"] = (millis, due) => {
+    const deadline: Deadline = { at: now() + millis, millis, due }
+    insert(deadline)
+    return deadline
+  }
+
+  const remove: Deadlines["remove"] = (deadline) => {
+    const equals = waits.get(deadline.millis)
+    equals?.delete(deadline)
+    if (equals?.size === 0) waits.delete(deadline.millis)
+  }
+
+  yield* Effect.addFinalizer(() => Effect.sync(() => sleeper?.interruptUnsafe()))
+  return { add, remove }
+})
+
+const nanosPerMilli = 1_000_000

@@ -1,0 +1,95 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import * as Deadlines from "../../src/internal/engine/deadlines.ts"
+
+/** Notes who was due, and for how long more each is waited for. */
+const book = (deadlines: Deadlines.Deadlines) => {
+  const due: Array<string> = []
+  return {
+    due,
+    add: (name: string, millis: number, ...more: ReadonlyArray<number>) => {
+      const left = [...more]
+      return deadlines.add(millis, () => {
+        due.push(name)
+        return left.shift() ?? 0
+      })
+    }
+  }
+}
+
+describe("deadlines", () => {
+  it.effect("are due in the order of their times, none before its own", () =>
+    Effect.gen(function* () {
+      const { add, due } = book(yield* Deadlines.make)
+      add("long", 60_000)
+      add("short", 1_000)
+      add("longer", 90_000)
+      yield* TestClock.adjust(500)
+      add("shorter", 400)
+      add("short again", 1_000)
+      yield* TestClock.adjust(399)
+      assert.deepStrictEqual(due, [])
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(due, ["shorter"])
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual(due, ["shorter", "short"])
+      yield* TestClock.adjust(499)
+      assert.deepStrictEqual(due, ["shorter", "short"])
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(due, ["shorter", "short", "short again"])
+      yield* TestClock.adjust(58_500)
+      assert.deepStrictEqual(due.slice(3), ["long"])
+      yield* TestClock.adjust(30_000)
+      assert.deepStrictEqual(due.slice(4), ["longer"])
+    })
+  )
+
+  it.effect("that are removed are never due, and hold up no other", () =>
+    Effect.gen(function* () {
+      const deadlines = yield* Deadlines.make
+      const { add, due } = book(deadlines)
+      const first = add("first", 1_000)
+      add("second", 1_000)
+      add("third", 2_000)
+      deadlines.remove(first)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(due, ["second"])
+      deadlines.remove(first)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(due, ["second", "third"])
+      add("fourth", 500)
+      yield* TestClock.adjust(500)
+      assert.deepStrictEqual(due.slice(2), ["fourth"])
+    })
+  )
+
+  it.effect("that are waited for longer are due again then, beside others", () =>
+    Effect.gen(function* () {
+      const { add, due } = book(yield* Deadlines.make)
+      add("renewed", 1_000, 700, 1_000)
+      add("other", 1_000)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(due, ["renewed", "other"])
+      yield* TestClock.adjust(699)
+      assert.strictEqual(due.length, 2)
+      yield* TestClock.adjust(1)
+      assert.strictEqual(due.length, 3)
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(due.length, 4)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(due.length, 4)
+    })
+  )
+
+  it.effect("do not outlive their scope", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { add, due } = book(yield* Scope.provide(Deadlines.make, scope))
+      add("late", 1_000)
+      yield* Scope.close(scope, Exit.void)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(due, [])
+    })
+  )
+})

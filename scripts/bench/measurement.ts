@@ -13,8 +13,8 @@ export interface Row {
   readonly target?: Target | undefined
 }
 
-/** A ratio, a difference, a power, or the figure itself. */
-export type Comparison = "×" | "+" | "^" | "="
+/** A ratio, a difference, or the figure itself. */
+export type Comparison = "×" | "+" | "="
 
 export interface Target {
   readonly at: "most" | "least"
@@ -77,3 +77,9 @@ export const difference = <A>(
 ): Row["compared"] => ({ how: "+", estimate: over(starts, (round) => ours(round) - theirs(round)) })
 
 export const medianOf = <A>(starts: Rounds<A>, f: (round: A) => number): number => over(starts, f).median
+
+/** What is counted and not measured, like bytes, is the same in each round. */
+export const exact = (how: Comparison, value: number): Row["compared"] => ({
+  how,
+  estimate: { median: value, low: value, high: value, rounds: 0, starts: 0 }
+})

@@ -5,20 +5,29 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import { fileURLToPath } from "node:url"
 import { BenchFailed } from "./failed.ts"
 import { kinds } from "./lightServer.ts"
+import * as Machine from "./machine.ts"
+import type { Suite } from "./measurement.ts"
+import * as Peers from "./peers.ts"
 import { seeded } from "./random.ts"
 import { table } from "./report/table.ts"
+import { verdicts } from "./report/verdicts.ts"
+import * as Results from "./results.ts"
+import * as ColdStart from "./suites/coldStart.ts"
 import * as Large from "./suites/large.ts"
 import * as Overhead from "./suites/overhead.ts"
 import * as Recovery from "./suites/recovery.ts"
+import * as Scale from "./suites/scale.ts"
 
-const suites = ["overhead", "large", "recovery"] as const
+const suites = ["overhead", "large", "recovery", "scale", "coldStart", "peers"] as const
 type SuiteName = (typeof suites)[number]
 
 const flags = {
@@ -30,6 +39,10 @@ const flags = {
     Flag.withDescription(`Run these suites alone, with commas between: ${suites.join(", ")}`),
     Flag.optional
   ),
+  out: Flag.String("out").pipe(
+    Flag.withDescription("Where the JSON and the plots go"),
+    Flag.withDefault(fileURLToPath(new URL("results", import.meta.url)))
+  ),
   transport: Flag.Literals("transport", ["all", ...kinds]).pipe(
     Flag.withDescription("Measure the overhead on this transport alone"),
     Flag.withDefault("all" as const)
@@ -39,7 +52,7 @@ const flags = {
 
 type Options = Command.Command.Config.Infer<typeof flags>
 
-const play = (name: SuiteName, { quick, seed, transport }: Options) => {
+const play = (name: Exclude<SuiteName, "peers">, { quick, seed, transport }: Options) => {
   const random = seeded(seed)
   const progress = Console.error
   switch (name) {
@@ -51,6 +64,10 @@ const play = (name: SuiteName, { quick, seed, transport }: Options) => {
       return Large.run(quick ? Large.quick : Large.full, random, progress)
     case "recovery":
       return Recovery.run(quick ? Recovery.quick : Recovery.full, random, progress)
+    case "scale":
+      return Scale.run(quick ? Scale.quick : Scale.full, random, progress)
+    case "coldStart":
+      return ColdStart.run(quick ? ColdStart.quick : ColdStart.full, random, progress)
   }
 }
 
@@ -66,10 +83,32 @@ const chosen = ({ only }: Options) =>
       })
   })
 
+const playPeers = Effect.fnUntraced(function* (quick: boolean) {
+  if (Peers.isThere()) return yield* Peers.run(quick)
+  yield* Console.log("peers: not there\n")
+  return undefined
+})
+
 const run = Effect.fnUntraced(function* (options: Options) {
-  for (const name of yield* chosen(options)) {
-    yield* Console.log(`${table(yield* play(name, options))}\n`)
+  const names = yield* chosen(options)
+  const begin = yield* Clock.currentTimeMillis
+  const load = Machine.load()
+  const played: Array<Suite> = []
+  let peers: unknown
+  for (const name of names) {
+    if (name === "peers") {
+      peers = yield* playPeers(options.quick)
+      continue
+    }
+    const suite = yield* play(name, options)
+    played.push(suite)
+    yield* Console.log(`${table(suite)}\n`)
   }
+  const machine = Machine.describe(load)
+  const minutes = ((yield* Clock.currentTimeMillis) - begin) / 60_000
+  const { out, quick, seed } = options
+  yield* Results.write(out, { quick, seed, minutes: Number(minutes.toFixed(1)), machine, suites: played, peers })
+  yield* Console.log(`${verdicts(played)}\n\n${Machine.line(machine)}\nin ${minutes.toFixed(1)} minutes; ${out}`)
 })
 
 const bench = Command.make("bench", flags, run).pipe(

@@ -42,9 +42,9 @@ const perform = async (task: Task): Promise<unknown> => {
     case "Send":
       return (await cost(task.times, () => open.send(task.bytes, task.times)))[0]
     case "Again":
-      return await open.again()
+      return open.again()
     case "Close":
-      return await open.close()
+      return open.close()
   }
 }
 

@@ -15,11 +15,11 @@ const ratioDigits = (value: number): string => (Math.abs(value) >= 10 ? digits(v
 /** The estimate and its interval, as its kind is written. */
 export const compared = ({ estimate, how }: Row["compared"]): readonly [median: string, interval: string] => {
   const { high, low, median, rounds } = estimate
-  const show = how === "×" || how === "^" ? ratioDigits : digits
+  const show = how === "×" ? ratioDigits : digits
   const sign = how === "+" && median >= 0 ? "+" : ""
   return [
     `${sign}${show(median)}${how === "×" ? "×" : ""}`,
-    rounds === 1 ? "one round" : `${show(low)} … ${show(high)}`
+    rounds === 0 ? "exact" : rounds === 1 ? "one round" : `${show(low)} … ${show(high)}`
   ]
 }
 

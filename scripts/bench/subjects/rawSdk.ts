@@ -7,7 +7,13 @@ import { awaiting, type Call, echo, type Open, type Target } from "./subject.ts"
 const transportOf = (target: Target): Transport => {
   switch (target._tag) {
     case "stdio":
-      return new StdioClientTransport({ command: target.command, args: [...target.args], stderr: "inherit" })
+      return new StdioClientTransport({
+        command: target.command,
+        args: [...target.args],
+        stderr: "inherit",
+        // Its default of 10 MiB ends the connection with the first larger message.
+        maxBufferSize: 128 * 1024 * 1024
+      })
     case "http":
       return new StreamableHTTPClientTransport(new URL(target.url))
     case "memory":

@@ -7,6 +7,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Command from "effect/cli/Command"
@@ -52,7 +53,10 @@ const flags = {
 
 type Options = Command.Command.Config.Infer<typeof flags>
 
-const play = (name: Exclude<SuiteName, "peers">, { quick, seed, transport }: Options) => {
+const play = (
+  name: Exclude<SuiteName, "peers">,
+  { quick, seed, transport }: Options
+): Effect.Effect<Suite, BenchFailed> => {
   const random = seeded(seed)
   const progress = Console.error
   switch (name) {
@@ -93,16 +97,17 @@ const run = Effect.fnUntraced(function* (options: Options) {
   const names = yield* chosen(options)
   const begin = yield* Clock.currentTimeMillis
   const load = Machine.load()
-  const played: Array<Suite> = []
+  const played: Array<Suite & { readonly seconds: number }> = []
   let peers: unknown
   for (const name of names) {
     if (name === "peers") {
       peers = yield* playPeers(options.quick)
       continue
     }
-    const suite = yield* play(name, options)
-    played.push(suite)
-    yield* Console.log(`${table(suite)}\n`)
+    const [took, suite] = yield* Effect.timed(play(name, options))
+    const seconds = Math.round(Duration.toSeconds(took))
+    played.push({ ...suite, seconds })
+    yield* Console.log(`${table(suite)}\nin ${seconds} s\n`)
   }
   const machine = Machine.describe(load)
   const minutes = ((yield* Clock.currentTimeMillis) - begin) / 60_000

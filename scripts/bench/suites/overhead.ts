@@ -14,7 +14,7 @@ export interface Plan {
   readonly calls: Readonly<Record<LightServer.Kind, number>>
 }
 
-export const quick: Plan = { starts: 3, rounds: 6, calls: { stdio: 400, http: 80, memory: 1_000 } }
+export const quick: Plan = { starts: 3, rounds: 5, calls: { stdio: 400, http: 60, memory: 1_000 } }
 export const full: Plan = { starts: 8, rounds: 12, calls: { stdio: 1_000, http: 250, memory: 3_000 } }
 
 export const inFlight = [1, 16, 64, 256] as const
@@ -35,7 +35,7 @@ const sample = Effect.fnUntraced(function* (worker: WorkerHost.Worker, calls: nu
   // What an Effect program does with many calls at a time is no matter of how it is started.
   const counts = worker.subject === "runPromise" ? [] : inFlight
   // Enough calls that it is about those in the middle, and not about the first and the last.
-  for (const many of counts) floods[many] = yield* worker.flood(Math.max(calls, 3 * many), many)
+  for (const many of counts) floods[many] = yield* worker.flood(Math.max(calls, 2 * many), many)
   return { serial, floods } satisfies Sample
 })
 

@@ -51,13 +51,13 @@ const commit = (): string => {
   }
 }
 
-export const describe = (before: number): Machine => ({
+/** Taken before the run: what is committed meanwhile is not what is measured. */
+export const describe = (): Omit<Machine, "load"> => ({
   date: new Date().toISOString().slice(0, 10),
   cpu: os.cpus()[0]?.model ?? "unknown",
   cores: os.availableParallelism(),
   memoryGiB: Math.round(os.totalmem() / 2 ** 30),
   system: `${os.type()} ${os.release()} ${os.arch()}`,
-  load: { before, after: load() },
   node: process.versions.node,
   effect: versionOf("effect"),
   sdk: versionOf("@modelcontextprotocol/client"),

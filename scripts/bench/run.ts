@@ -96,7 +96,8 @@ const playPeers = Effect.fnUntraced(function* (quick: boolean) {
 const run = Effect.fnUntraced(function* (options: Options) {
   const names = yield* chosen(options)
   const begin = yield* Clock.currentTimeMillis
-  const load = Machine.load()
+  const before = Machine.load()
+  const described = Machine.describe()
   const played: Array<Suite & { readonly seconds: number }> = []
   let peers: unknown
   for (const name of names) {
@@ -109,7 +110,7 @@ const run = Effect.fnUntraced(function* (options: Options) {
     played.push({ ...suite, seconds })
     yield* Console.log(`${table(suite)}\nin ${seconds} s\n`)
   }
-  const machine = Machine.describe(load)
+  const machine = { ...described, load: { before, after: Machine.load() } }
   const minutes = ((yield* Clock.currentTimeMillis) - begin) / 60_000
   const { out, quick, seed } = options
   yield* Results.write(out, { quick, seed, minutes: Number(minutes.toFixed(1)), machine, suites: played, peers })

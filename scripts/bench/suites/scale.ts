@@ -87,7 +87,7 @@ export const run = Effect.fnUntraced(function* (
       what: `CPU of a heartbeat, ${count} connections`,
       unit: "µs",
       values: {
-        "tether, at the default of one in 30 s, µs/s": medianOf(crowds, ({ tether }) => perBeat(count)(tether) / 30)
+        "per second, at the default of one in 30 s": medianOf(crowds, ({ tether }) => perBeat(count)(tether) / 30)
       },
       compared: { how: "=", estimate: over(crowds, ({ tether }) => perBeat(count)(tether)) }
     })),

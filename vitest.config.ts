@@ -1,3 +1,4 @@
+import * as path from "node:path"
 import { defineConfig } from "vitest/config"
 
 const project = (name: string, root: string, testTimeout = 30_000) => ({
@@ -19,6 +20,8 @@ export default defineConfig({
       project("soak", "scripts/soak")
     ],
     environment: "node",
+    // Tests start hundreds of programs out of TypeScript: without it each of them takes twice as long to load.
+    env: { NODE_COMPILE_CACHE: path.join(import.meta.dirname, "node_modules/.cache/node") },
     pool: "forks",
     // Tests start, stop and kill real processes: more workers than cores makes their deadlines lie.
     maxWorkers: 2,

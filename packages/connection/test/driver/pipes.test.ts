@@ -17,7 +17,7 @@ const elsewhere = Effect.map(ChildProcessSpawner.ChildProcessSpawner, (spawner) 
 const hidden = Effect.map(ChildProcessSpawner.ChildProcessSpawner, (spawner) =>
   ChildProcessSpawner.make((command) =>
     Effect.map(spawner.spawn(command), (child) =>
-      ChildProcessSpawner.makeHandle({ ...child, pid: ChildProcessSpawner.ProcessId(-child.pid) })
+      ChildProcessSpawner.makeHandle({ ...child, pid: ChildProcessSpawner.ProcessId(-Number(child.pid)) })
     )
   )
 )

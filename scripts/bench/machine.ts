@@ -64,6 +64,9 @@ export const describe = (): Omit<Machine, "load"> => ({
   commit: commit()
 })
 
-/** In one line, as it is quoted. */
-export const line = ({ commit, cores, cpu, date, effect, load, memoryGiB, node, sdk, system }: Machine): string =>
-  `${date}, ${commit}: ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}, load ${load.before} to ${load.after}; Node ${node}, effect ${effect}, @modelcontextprotocol/client ${sdk}`
+/** In two lines, as it is quoted: where, and with what. */
+export const lines = ({ commit, cores, cpu, date, effect, load, memoryGiB, node, sdk, system }: Machine) =>
+  [
+    `${date}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}, load ${load.before} to ${load.after}`,
+    `mcp-tether ${commit}, Node ${node}, effect ${effect}, @modelcontextprotocol/client ${sdk}`
+  ] as const

@@ -5,6 +5,7 @@ import type { Open, Session } from "./subjects/subject.ts"
 
 const opens: Readonly<Record<SubjectName, () => Promise<Open>>> = {
   raw: async () => (await import("./subjects/rawSdk.ts")).open,
+  control: async () => (await import("./subjects/rawSdk.ts")).open,
   bare: async () => (await import("./subjects/bare.ts")).open,
   tether: async () => (await import("./subjects/tether.ts")).open,
   runPromise: async () => (await import("./subjects/tether.ts")).openRunPromise

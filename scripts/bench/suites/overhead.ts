@@ -19,7 +19,7 @@ export const full: Plan = { starts: 8, rounds: 12, calls: { stdio: 1_000, http: 
 
 export const inFlight = [1, 16, 64, 256] as const
 
-const subjects = ["tether", "raw", "runPromise"] as const
+const subjects = ["tether", "raw", "control", "runPromise"] as const
 
 /** What one subject measured in one round: serial calls, and throughput by the number in flight. */
 interface Sample {
@@ -29,21 +29,22 @@ interface Sample {
 
 type Rounds = ReadonlyArray<ReadonlyArray<Round<WorkerHost.SubjectName, Sample>>>
 
-const sample = Effect.fnUntraced(function* (worker: WorkerHost.Worker, calls: number) {
+const sample = Effect.fnUntraced(function* (worker: WorkerHost.Worker, calls: number, counts: ReadonlyArray<number>) {
   const serial = yield* worker.serial(calls)
   const floods: Record<number, WorkerHost.Cost> = {}
-  // What an Effect program does with many calls at a time is no matter of how it is started.
-  const counts = worker.subject === "runPromise" ? [] : inFlight
   // Enough calls that it is about those in the middle, and not about the first and the last.
   for (const many of counts) floods[many] = yield* worker.flood(Math.max(calls, 2 * many), many)
   return { serial, floods } satisfies Sample
 })
 
-/** Enough calls for V8 to have compiled what it will. */
+/** The others are there for a single call. */
+const countsOf = ({ subject }: WorkerHost.Worker) => (subject === "tether" || subject === "raw" ? inFlight : [])
+
+/** Enough calls for V8 to have compiled what it will: the same for all, whatever is measured then. */
 const warmUp = Effect.fnUntraced(function* (worker: WorkerHost.Worker, target: Where, calls: number) {
   yield* worker.open(target)
-  yield* sample(worker, calls)
-  yield* sample(worker, calls)
+  yield* sample(worker, calls, inFlight)
+  yield* sample(worker, calls, inFlight)
 })
 
 /** One start: a process for each subject on one kind of transport, warmed up, and measured in turn. */
@@ -52,10 +53,9 @@ const start = Effect.fnUntraced(function* (kind: LightServer.Kind, plan: Plan, r
   const workers = yield* Effect.forEach(subjects, WorkerHost.make)
   const calls = plan.calls[kind]
   yield* Effect.forEach(workers, (worker) => warmUp(worker, target, calls))
-  const samples = Object.fromEntries(workers.map((worker) => [worker.subject, sample(worker, calls)])) as Record<
-    WorkerHost.SubjectName,
-    ReturnType<typeof sample>
-  >
+  const samples = Object.fromEntries(
+    workers.map((worker) => [worker.subject, sample(worker, calls, countsOf(worker))])
+  ) as Record<WorkerHost.SubjectName, ReturnType<typeof sample>>
   const measured = yield* rounds(samples, plan.rounds, random)
   yield* Effect.forEach(workers, (worker) => worker.close)
   return measured
@@ -77,7 +77,7 @@ const rowsOf = (kind: LightServer.Kind, starts: Rounds): ReadonlyArray<Row> => {
     unit: string,
     read: (sample: Sample) => number,
     options: {
-      readonly subject?: "tether" | "runPromise"
+      readonly subject?: "tether" | "control" | "runPromise"
       readonly difference?: boolean
       readonly target?: Target | undefined
     } = {}
@@ -106,6 +106,7 @@ const rowsOf = (kind: LightServer.Kind, starts: Rounds): ReadonlyArray<Row> => {
     row("CPU of a serial call", "µs", ({ serial }) => serial.cpu, { difference: true, target: cpuTarget[kind] }),
     ...inFlight.map((many) => row(`${many} in flight`, "calls/s", perSecond(many), { target: throughputTarget[kind] })),
     row("CPU of a call, 64 in flight", "µs", ({ floods }) => floods[64]?.cpu ?? Number.NaN, { difference: true }),
+    row("serial p50, control: the raw client beside itself", "µs", ({ serial }) => serial.p50, { subject: "control" }),
     row("serial p50, runPromise for each call", "µs", ({ serial }) => serial.p50, { subject: "runPromise" }),
     row("CPU of a serial call, runPromise for each call", "µs", ({ serial }) => serial.cpu, {
       subject: "runPromise",

@@ -14,8 +14,8 @@ export interface Cost {
 }
 
 export interface SerialCost extends Cost {
-  readonly p50: number
-  readonly p99: number
+  /** How long each call took. */
+  readonly took: ReadonlyArray<number>
 }
 
 export type Direction = "Receive" | "Send"

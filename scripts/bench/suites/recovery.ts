@@ -40,7 +40,7 @@ const start = Effect.fnUntraced(function* <E>(
   return measured.slice(warmUp)
 }, Effect.scoped)
 
-const warmUp = 3
+const warmUp = 10
 
 /** A server that starts at once is not to be found outside of this benchmark: it shows what is added, and there the ratio says little. */
 const instant = 1

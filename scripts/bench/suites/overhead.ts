@@ -1,6 +1,6 @@
 /** What a call costs over the raw client of the SDK: latency one after the other, throughput with many in flight, and CPU. */
 import * as Effect from "effect/Effect"
-import { rounds, type Round } from "../interleave.ts"
+import { round, type Round } from "../interleave.ts"
 import * as LightServer from "../lightServer.ts"
 import { difference, medianOf, ratio, type Row, type Suite, type Target } from "../measurement.ts"
 import type { Random } from "../random.ts"
@@ -15,12 +15,14 @@ export interface Plan {
   readonly calls: Readonly<Record<LightServer.Kind, number>>
 }
 
-export const quick: Plan = { starts: 3, rounds: 5, calls: { stdio: 400, http: 60, memory: 1_000 } }
-export const full: Plan = { starts: 8, rounds: 12, calls: { stdio: 1_000, http: 250, memory: 3_000 } }
+export const quick: Plan = { starts: 3, rounds: 8, calls: { stdio: 200, http: 40, memory: 600 } }
+export const full: Plan = { starts: 8, rounds: 24, calls: { stdio: 500, http: 120, memory: 1_500 } }
 
 export const inFlight = [1, 16, 64, 256] as const
 
-const subjects = ["tether", "raw", "control", "runPromise"] as const
+type Subject = "tether" | "raw" | "control" | "runPromise"
+
+type Workers = Readonly<Record<Subject, WorkerHost.Worker>>
 
 /** What one subject measured in one round: serial calls, and throughput by the number in flight. */
 interface Sample {
@@ -28,38 +30,67 @@ interface Sample {
   readonly floods: Readonly<Record<number, WorkerHost.Cost>>
 }
 
-type Rounds = ReadonlyArray<ReadonlyArray<Round<WorkerHost.SubjectName, Sample>>>
+type Rounds = ReadonlyArray<ReadonlyArray<Round<Subject, Sample>>>
 
-const sample = Effect.fnUntraced(function* (worker: WorkerHost.Worker, calls: number, counts: ReadonlyArray<number>) {
-  const serial = yield* worker.serial(calls)
-  const floods: Record<number, WorkerHost.Cost> = {}
-  // Enough calls that it is about those in the middle, and not about the first and the last.
-  for (const many of counts) floods[many] = yield* worker.flood(Math.max(calls, 2 * many), many)
-  return { serial, floods } satisfies Sample
+/** Enough calls at once that it is about those in the middle, and not about the first and the last. */
+const flood = (worker: WorkerHost.Worker, calls: number, many: number) => worker.flood(Math.max(calls, 2 * many), many)
+
+/**
+ * One round. What is compared is measured right after one another, in a new order each time: first the serial calls of all, then what
+ * each does with many calls at a time.
+ */
+const measure = Effect.fnUntraced(function* (workers: Workers, calls: number, random: Random) {
+  const { control, raw, runPromise, tether } = workers
+  const serial = yield* round(
+    {
+      tether: tether.serial(calls),
+      raw: raw.serial(calls),
+      control: control.serial(calls),
+      runPromise: runPromise.serial(calls)
+    },
+    random
+  )
+  const floods: Record<Subject, Record<number, WorkerHost.Cost>> = { tether: {}, raw: {}, control: {}, runPromise: {} }
+  for (const many of inFlight) {
+    // The others are there for a single call.
+    const both = yield* round({ tether: flood(tether, calls, many), raw: flood(raw, calls, many) }, random)
+    floods.tether[many] = both.tether
+    floods.raw[many] = both.raw
+  }
+  const sample = (subject: Subject): Sample => ({ serial: serial[subject], floods: floods[subject] })
+  return {
+    tether: sample("tether"),
+    raw: sample("raw"),
+    control: sample("control"),
+    runPromise: sample("runPromise")
+  } satisfies Round<Subject, Sample>
 })
-
-/** The others are there for a single call. */
-const countsOf = ({ subject }: WorkerHost.Worker) => (subject === "tether" || subject === "raw" ? inFlight : [])
 
 /** Enough calls for V8 to have compiled what it will: the same for all, whatever is measured then. */
 const warmUp = Effect.fnUntraced(function* (worker: WorkerHost.Worker, target: Where, calls: number) {
   yield* worker.open(target)
-  yield* sample(worker, calls, inFlight)
-  // A second time where calls are so quick that few would be enough to be measured, and too few to be compiled.
-  if (target._tag !== "http") yield* sample(worker, calls, inFlight)
+  // More often where calls are so quick that few would be enough to be measured, and too few to be compiled.
+  for (let time = 0; time < (target._tag === "http" ? 1 : 2); time += 1) {
+    yield* worker.serial(calls)
+    for (const many of inFlight) yield* flood(worker, calls, many)
+  }
 })
 
 /** One start: a process for each subject on one kind of transport, warmed up, and measured in turn. */
 const start = Effect.fnUntraced(function* (kind: LightServer.Kind, plan: Plan, random: Random) {
   const target = yield* LightServer.target(kind)
-  const workers = yield* Effect.forEach(subjects, WorkerHost.make)
+  const workers: Workers = {
+    tether: yield* WorkerHost.make("tether"),
+    raw: yield* WorkerHost.make("raw"),
+    control: yield* WorkerHost.make("control"),
+    runPromise: yield* WorkerHost.make("runPromise")
+  }
   const calls = plan.calls[kind]
-  yield* Effect.forEach(workers, (worker) => warmUp(worker, target, calls))
-  const samples = Object.fromEntries(
-    workers.map((worker) => [worker.subject, sample(worker, calls, countsOf(worker))])
-  ) as Record<WorkerHost.SubjectName, ReturnType<typeof sample>>
-  const measured = yield* rounds(samples, plan.rounds, random)
-  yield* Effect.forEach(workers, (worker) => worker.close)
+  const all = Object.values(workers)
+  yield* Effect.forEach(all, (worker) => warmUp(worker, target, calls))
+  const measured: Array<Round<Subject, Sample>> = []
+  while (measured.length < plan.rounds) measured.push(yield* measure(workers, calls, random))
+  yield* Effect.forEach(all, (worker) => worker.close)
   return measured
 }, Effect.scoped)
 
@@ -149,7 +180,7 @@ export const run = Effect.fnUntraced(function* (
 ) {
   const rows: Array<Row> = []
   for (const kind of kinds) {
-    const starts: Array<Array<Round<WorkerHost.SubjectName, Sample>>> = []
+    const starts: Array<Array<Round<Subject, Sample>>> = []
     for (let count = 1; count <= plan.starts; count += 1) {
       starts.push(yield* start(kind, plan, random))
       yield* progress(`overhead, ${kind}: start ${count} of ${plan.starts}`)

@@ -276,6 +276,9 @@ export const open = Effect.fnUntraced(function* (
 const isUnserializable = (error: unknown, { sent }: RequestTicket): boolean =>
   !sent && error instanceof TypeError && error.cause === undefined
 
+/** By what the SDK knows of an era, and by method. */
+const validators = new WeakMap<object, Map<string, StandardSchemaV1 | undefined>>()
+
 /** The SDK's client, which asks for log messages with every request of the modern era. */
 class SessionClient extends Client {
   readonly #logLevel: SessionHost["logLevel"]
@@ -289,8 +292,6 @@ class SessionClient extends Client {
     })
     this.#logLevel = options.host.logLevel
   }
-
-  readonly #validators = new Map<string, StandardSchemaV1 | undefined>()
 
   override request<Method extends RequestMethod>(
     request: { readonly method: Method; readonly params?: Record<string, unknown> },
@@ -310,26 +311,30 @@ class SessionClient extends Client {
   }
 
   /** The tools whose results the SDK checks against their output schemas, and more: they may have lost them since. */
-  readonly #checked = new Set<string>()
+  #checked: Set<string> | undefined
 
   listed(list: ListToolsResult): ListToolsResult {
-    for (const { name, outputSchema } of list.tools) if (outputSchema !== undefined) this.#checked.add(name)
+    for (const { name, outputSchema } of list.tools) {
+      if (outputSchema !== undefined) this.#checked = (this.#checked ?? new Set()).add(name)
+    }
     return list
   }
 
   /** Whether `callTool` does anything beside the request: looking for that in its cache takes a sixth of a call. */
   hasMoreToDo(tool: string): boolean {
-    return this.#checked.has(tool) || this.getProtocolEra() !== "legacy"
+    return this.#checked?.has(tool) === true || this.getProtocolEra() !== "legacy"
   }
 
   /**
    * The SDK finds out for every request whether it knows the method, by validating a result that is not there, and renders the error:
-   * a third of what a call costs it (Protocol.request, `codecResultValidator`). What it knows does not change in a session.
+   * a third of what a call costs it (Protocol.request, `codecResultValidator`). What it knows of an era does not change.
    */
   #validatorOf(method: string): StandardSchemaV1 | undefined {
     if (this._negotiatedProtocolVersion === undefined) return undefined
-    if (this.#validators.has(method)) return this.#validators.get(method)
     const codec = this._wireCodec()
+    const known = validators.get(codec) ?? new Map<string, StandardSchemaV1 | undefined>()
+    validators.set(codec, known)
+    if (known.has(method)) return known.get(method)
     const probe = codec.validateResult(method, undefined)
     const validator: StandardSchemaV1 | undefined =
       !probe.ok && probe.reason === "not-in-era"
@@ -346,7 +351,7 @@ class SessionClient extends Client {
               }
             }
           }
-    this.#validators.set(method, validator)
+    known.set(method, validator)
     return validator
   }
 

@@ -51,19 +51,22 @@ const commit = (): string => {
   }
 }
 
-export const describe = (before: number): Machine => ({
+/** Taken before the run: what is committed meanwhile is not what is measured. */
+export const describe = (): Omit<Machine, "load"> => ({
   date: new Date().toISOString().slice(0, 10),
   cpu: os.cpus()[0]?.model ?? "unknown",
   cores: os.availableParallelism(),
   memoryGiB: Math.round(os.totalmem() / 2 ** 30),
   system: `${os.type()} ${os.release()} ${os.arch()}`,
-  load: { before, after: load() },
   node: process.versions.node,
   effect: versionOf("effect"),
   sdk: versionOf("@modelcontextprotocol/client"),
   commit: commit()
 })
 
-/** In one line, as it is quoted. */
-export const line = ({ commit, cores, cpu, date, effect, load, memoryGiB, node, sdk, system }: Machine): string =>
-  `${date}, ${commit}: ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}, load ${load.before} to ${load.after}; Node ${node}, effect ${effect}, @modelcontextprotocol/client ${sdk}`
+/** In two lines, as it is quoted: where, and with what. */
+export const lines = ({ commit, cores, cpu, date, effect, load, memoryGiB, node, sdk, system }: Machine) =>
+  [
+    `${date}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, ${system}, load ${load.before} to ${load.after}`,
+    `mcp-tether ${commit}, Node ${node}, effect ${effect}, @modelcontextprotocol/client ${sdk}`
+  ] as const

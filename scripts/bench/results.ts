@@ -23,7 +23,8 @@ export const write = Effect.fnUntraced(
     const path = yield* Path.Path
     yield* files.makeDirectory(directory, { recursive: true })
     yield* files.writeFileString(path.join(directory, "results.json"), `${JSON.stringify(results, null, 2)}\n`)
-    const subtitle = `${results.quick ? "quick run, " : ""}${Machine.line(results.machine)}`
+    const [where, what] = Machine.lines(results.machine)
+    const subtitle = [where, `${what}${results.quick ? "; a quick run" : ""}`]
     for (const suite of results.suites) {
       const drawn = yield* Effect.tryPromise({
         try: () => plots(suite, subtitle),

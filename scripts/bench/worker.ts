@@ -1,10 +1,10 @@
 /** One subject in a process of its own, which does nothing but what it is told over IPC. It ends when that channel does. */
 import type { Cost, Outcome, SubjectName, Task } from "./workerHost.ts"
-import { quantile } from "./statistics.ts"
 import type { Open, Session } from "./subjects/subject.ts"
 
 const opens: Readonly<Record<SubjectName, () => Promise<Open>>> = {
   raw: async () => (await import("./subjects/rawSdk.ts")).open,
+  control: async () => (await import("./subjects/rawSdk.ts")).open,
   bare: async () => (await import("./subjects/bare.ts")).open,
   tether: async () => (await import("./subjects/tether.ts")).open,
   runPromise: async () => (await import("./subjects/tether.ts")).openRunPromise
@@ -33,7 +33,7 @@ const perform = async (task: Task): Promise<unknown> => {
   switch (task._tag) {
     case "Serial": {
       const [total, took] = await cost(task.calls, () => open.serial(task.calls))
-      return { ...total, p50: quantile(took, 0.5), p99: quantile(took, 0.99) }
+      return { ...total, took: Array.from(took, (micros) => Math.round(10 * micros) / 10) }
     }
     case "Flood":
       return (await cost(task.calls, () => open.flood(task.calls, task.inFlight)))[0]

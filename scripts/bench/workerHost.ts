@@ -4,7 +4,8 @@ import { BenchFailed } from "./failed.ts"
 import * as Child from "./child.ts"
 import type { Target } from "./subjects/subject.ts"
 
-export type SubjectName = "raw" | "bare" | "tether" | "runPromise"
+/** `control` is the raw client once more: how it differs from itself is what this machine cannot tell apart. */
+export type SubjectName = "raw" | "control" | "bare" | "tether" | "runPromise"
 
 /** Microseconds for each call: on the clock, and of this process's CPU. */
 export interface Cost {
@@ -13,8 +14,8 @@ export interface Cost {
 }
 
 export interface SerialCost extends Cost {
-  readonly p50: number
-  readonly p99: number
+  /** How long each call took. */
+  readonly took: ReadonlyArray<number>
 }
 
 export type Direction = "Receive" | "Send"

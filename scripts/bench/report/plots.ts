@@ -1,7 +1,7 @@
 /** The plots of a run: Vega-Lite says what is drawn, Vega draws it as SVG, without a browser. */
 import * as Vega from "vega"
 import { compile, type TopLevelSpec } from "vega-lite"
-import { type Curve, type Row, type Suite, verdict } from "../measurement.ts"
+import { type Curve, type Row, type Suite, type Verdict, verdict } from "../measurement.ts"
 
 /** A file, and what is in it. */
 export interface Plot {
@@ -22,7 +22,12 @@ const nameOf: Readonly<Record<string, string>> = {
   bare: "no client: a line splitter"
 }
 
-const config = { background: "white", font: "sans-serif", axis: { labelFontSize: 11, titleFontSize: 11 } }
+const config = {
+  background: "white",
+  font: "sans-serif",
+  legend: { labelLimit: 400, symbolOpacity: 1 },
+  axis: { labelFontSize: 11, titleFontSize: 11 }
+}
 
 const draw = async (spec: TopLevelSpec): Promise<string> => {
   const view = new Vega.View(Vega.parse(compile(spec).spec), { renderer: "none" })
@@ -31,7 +36,7 @@ const draw = async (spec: TopLevelSpec): Promise<string> => {
   return `${svg}\n`
 }
 
-const curve = ({ points, title, x, y }: Curve, subtitle: string): TopLevelSpec => {
+const curve = ({ points, title, x, y }: Curve, subtitle: ReadonlyArray<string>): TopLevelSpec => {
   const series = [...new Set(points.map(({ series }) => series))]
   const scale = (log: boolean) => (log ? { type: "log" as const } : { zero: false })
   const colour = {
@@ -43,10 +48,16 @@ const curve = ({ points, title, x, y }: Curve, subtitle: string): TopLevelSpec =
       domain: series.map((name) => nameOf[name] ?? name)
     }
   }
-  const at = { field: "x", type: "quantitative" as const, title: x.title, scale: scale(x.log), axis: { format: "~s" } }
+  const at = {
+    field: "x",
+    type: "quantitative" as const,
+    title: x.title,
+    scale: scale(x.log),
+    axis: { format: "~s", tickCount: 6 }
+  }
   return {
     config,
-    title: { text: title, subtitle, anchor: "start" },
+    title: { text: title, subtitle: [...subtitle], anchor: "start" },
     width: 520,
     height: 260,
     data: { values: points.map((point) => ({ ...point, series: nameOf[point.series] ?? point.series })) },
@@ -55,7 +66,13 @@ const curve = ({ points, title, x, y }: Curve, subtitle: string): TopLevelSpec =
         mark: { type: "area", opacity: 0.2 },
         encoding: {
           x: at,
-          y: { field: "low", type: "quantitative", title: y.title, scale: scale(y.log), axis: { format: "~s" } },
+          y: {
+            field: "low",
+            type: "quantitative",
+            title: y.title,
+            scale: scale(y.log),
+            axis: { format: ",~f", tickCount: 6 }
+          },
           y2: { field: "high" },
           color: colour
         }
@@ -68,26 +85,31 @@ const curve = ({ points, title, x, y }: Curve, subtitle: string): TopLevelSpec =
   }
 }
 
+/** Where another run may decide otherwise. */
+const open = "within the noise"
+
+const openOr = (verdict: Verdict): string => (verdict.endsWith(open) ? open : verdict)
+
 /** The ratios of a suite, each with its interval and its target. */
-const ratios = (rows: ReadonlyArray<Row>, title: string, subtitle: string): TopLevelSpec => {
+const ratios = (rows: ReadonlyArray<Row>, title: string, subtitle: ReadonlyArray<string>): TopLevelSpec => {
   const values = rows.map(({ compared: { estimate }, target, what }) => ({
     what,
     median: estimate.median,
     low: estimate.low,
     high: estimate.high,
     bound: target?.bound ?? null,
-    verdict: target === undefined ? "no target" : verdict(estimate, target).replace(/, .*/, "")
+    verdict: target === undefined ? "no target" : openOr(verdict(estimate, target))
   }))
-  const y = { field: "what", type: "nominal" as const, sort: null, title: null, axis: { labelLimit: 420 } }
+  const y = { field: "what", type: "nominal" as const, sort: null, title: null, axis: { labelLimit: 1_000 } }
   const colour = {
     field: "verdict",
     title: null,
-    scale: { domain: ["reached", "missed", "no target"], range: ["#0072b2", "#d55e00", "#7f7f7f"] }
+    scale: { domain: ["reached", "missed", open, "no target"], range: ["#0072b2", "#d55e00", "#e69f00", "#7f7f7f"] }
   }
   const scale = { type: "log" as const }
   return {
     config,
-    title: { text: title, subtitle, anchor: "start" },
+    title: { text: title, subtitle: [...subtitle], anchor: "start" },
     width: 420,
     height: { step: 20 },
     data: { values },
@@ -116,10 +138,13 @@ const ratios = (rows: ReadonlyArray<Row>, title: string, subtitle: string): TopL
 }
 
 /** All plots of a suite: its ratios in one, and each of its curves. */
-export const plots = async ({ about, curves = [], rows, suite }: Suite, subtitle: string): Promise<Array<Plot>> => {
+export const plots = async (
+  { about, curves = [], rows, suite }: Suite,
+  subtitle: ReadonlyArray<string>
+): Promise<Array<Plot>> => {
   const measured = rows.filter(({ compared: { estimate, how } }) => how === "×" && estimate.rounds > 0)
   const specs = [
-    ...(measured.length === 0 ? [] : [{ name: suite, spec: ratios(measured, `${suite}: ${about}`, subtitle) }]),
+    ...(measured.length === 0 ? [] : [{ name: suite, spec: ratios(measured, suite, [about, ...subtitle]) }]),
     ...curves.map((one) => ({ name: one.name, spec: curve(one, subtitle) }))
   ]
   return Promise.all(specs.map(async ({ name, spec }) => ({ name, svg: await draw(spec) })))

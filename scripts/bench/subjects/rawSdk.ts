@@ -27,6 +27,14 @@ export const connect = async (target: Target): Promise<Client> => {
   return client
 }
 
+const refused = (call: Promise<unknown>): Promise<void> =>
+  call.then(
+    () => {
+      throw new Error("a session that was forgotten has answered")
+    },
+    () => {}
+  )
+
 /** The largest messages take it longer than its own default allows. */
 const patient = { timeout: 600_000 }
 
@@ -40,6 +48,8 @@ export const open: Open = async (target) => {
       const old = client
       const question = echo(calls++)
       const begin = performance.now()
+      // Over HTTP nobody is told that a server has restarted: a call has to fail first.
+      if (target._tag === "http") await refused(calling(old)(question.call))
       client = await connect(target)
       const result = await calling(client)(question.call)
       const took = (performance.now() - begin) * 1_000

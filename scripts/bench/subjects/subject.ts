@@ -17,7 +17,8 @@ export interface Session {
   readonly send: (bytes: number, times: number) => Promise<void>
   /**
    * Has one call answered by a new session, and tells how long that took, in microseconds. A supervised connection gets one by itself,
-   * when its server is killed (over stdio) or has forgotten it (over HTTP); any other is opened anew, and is not charged for closing.
+   * when its server is killed (over stdio) or has forgotten it (over HTTP); any other is opened anew, over HTTP after a call that failed, and
+   * is not charged for closing.
    */
   readonly again: () => Promise<number>
   readonly close: () => Promise<void>

@@ -1,11 +1,11 @@
 /**
- * From the loss of a session to the first answered call, beside what that costs at the least: a new session and a call on it, by the raw
- * client of the SDK, told to at the very moment.
+ * From the loss of a session to the first answered call, beside what that costs at the least, by the raw client of the SDK: a new session
+ * and a call on it. Over stdio the raw client is told to at the very moment; over HTTP a call has to fail first, as for anybody.
  */
 import * as Effect from "effect/Effect"
 import { type Round, rounds } from "../interleave.ts"
 import * as LightServer from "../lightServer.ts"
-import { medianOf, ratio, type Row, type Suite } from "../measurement.ts"
+import { difference, medianOf, ratio, type Row, type Suite } from "../measurement.ts"
 import type { Random } from "../random.ts"
 import type { Target } from "../subjects/subject.ts"
 import * as WorkerHost from "../workerHost.ts"
@@ -15,7 +15,7 @@ export interface Plan {
   readonly rounds: number
 }
 
-export const quick: Plan = { starts: 2, rounds: 8 }
+export const quick: Plan = { starts: 2, rounds: 6 }
 export const full: Plan = { starts: 6, rounds: 15 }
 
 type Subject = "tether" | "raw"
@@ -40,21 +40,28 @@ const start = Effect.fnUntraced(function* <E>(
   return measured.slice(warmUp)
 }, Effect.scoped)
 
-const warmUp = 4
+const warmUp = 10
 
-const rowOf = (what: string, starts: ReadonlyArray<ReadonlyArray<Round<Subject, number>>>): Row => ({
+/** A server that starts at once is not to be found outside of this benchmark: it shows what is added, and there the ratio says little. */
+const instant = 1
+
+const rowOf = (
+  what: string,
+  starts: ReadonlyArray<ReadonlyArray<Round<Subject, number>>>,
+  isInstant: boolean
+): Row => ({
   what,
   unit: "ms",
   values: {
     tether: medianOf(starts, ({ tether }) => tether / 1_000),
     raw: medianOf(starts, ({ raw }) => raw / 1_000)
   },
-  compared: ratio(
+  compared: (isInstant ? difference : ratio)(
     starts,
-    ({ tether }) => tether,
-    ({ raw }) => raw
+    ({ tether }) => (isInstant ? tether / 1_000 : tether),
+    ({ raw }) => (isInstant ? raw / 1_000 : raw)
   ),
-  target: { at: "most", bound: 1.15 }
+  target: isInstant ? undefined : { at: "most", bound: 1.15 }
 })
 
 export const run = Effect.fnUntraced(function* (
@@ -79,7 +86,8 @@ export const run = Effect.fnUntraced(function* (
   }
   return {
     suite: "recovery",
-    about: "beside a new session and one call on it by the raw client, which is told when to start",
-    rows: lasts.map(({ starts, what }) => rowOf(what, starts))
+    about:
+      "beside a new session and one call on it by the raw client: at the very moment over stdio, and over HTTP after a call that failed",
+    rows: lasts.map(({ starts, what }, index) => rowOf(what, starts, index === instant))
   } satisfies Suite
 })

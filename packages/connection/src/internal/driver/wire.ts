@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
-import { Agent, buildConnector, type Dispatcher, fetch as undiciFetch } from "undici"
+import type { Agent, Dispatcher, fetch as UndiciFetch } from "undici"
 import { Socket } from "node:net"
 import { MalformedResponse, type Reason, SessionExpired, TransportClosed, Unauthorized } from "../reasons.ts"
 import * as Authorization from "./authorization.ts"
@@ -49,7 +49,11 @@ export interface Wire {
   readonly lastFailure: () => Reason | undefined
 }
 
+/** Loaded when it is needed: it is as large as all else together, and servers over stdio have no use for it. */
+const undici = Effect.promise(() => import("undici"))
+
 export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Wire, never, Scope.Scope> {
+  const { Agent, buildConnector, fetch } = yield* undici
   const { agent } = yield* Effect.acquireRelease(
     Effect.sync(() => {
       // undici's own timer is up to a second late, and it forgets a socket that is still connecting.
@@ -82,7 +86,7 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
         })
       )
   )
-  const { turn, wire } = makeOn(agent, options)
+  const { turn, wire } = makeOn(agent, fetch, options)
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       const running = turn()
@@ -103,6 +107,7 @@ const saveWithin = Duration.seconds(1)
 
 const makeOn = (
   agent: Agent,
+  undiciFetch: Fetch,
   options: Options
 ): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
@@ -318,7 +323,8 @@ const companyMillis = 1_000
 /** What is shorter would be found everywhere, and is no secret. */
 const minSecret = 4
 
-type UndiciInit = NonNullable<Parameters<typeof undiciFetch>[1]>
+type Fetch = typeof UndiciFetch
+type UndiciInit = NonNullable<Parameters<Fetch>[1]>
 
 interface Seen {
   sent: boolean

@@ -44,10 +44,16 @@ const timeouts = ({ requestTimeout, startupTimeout }: ServerConfig) => ({
   ...(requestTimeout === undefined ? {} : { requestTimeout })
 })
 
+const filter = ({ disabledTools, enabledTools }: ServerConfig) =>
+  enabledTools === undefined && disabledTools === undefined
+    ? {}
+    : { tools: { only: enabledTools, except: disabledTools } }
+
 export const connection = (server: ServerConfig): McpConnection.Options<Spawner> => ({
   name: server.name,
   transport: transport(server),
-  ...timeouts(server)
+  ...timeouts(server),
+  ...filter(server)
 })
 
 export const fleet = (config: McpConfig): McpFleet.Servers<Spawner> =>
@@ -56,6 +62,12 @@ export const fleet = (config: McpConfig): McpFleet.Servers<Spawner> =>
       .filter((server) => !server.disabled)
       .map((server) => [
         server.name,
-        { transport: transport(server), required: server.required, source: server.transport, ...timeouts(server) }
+        {
+          transport: transport(server),
+          required: server.required,
+          source: server.transport,
+          ...timeouts(server),
+          ...filter(server)
+        }
       ])
   )

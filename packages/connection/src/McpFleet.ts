@@ -101,23 +101,45 @@ export interface Options {
  * @since 0.1.0
  */
 export type FleetEvent =
-  | { readonly _tag: "ServerEvent"; readonly server: string; readonly event: ConnectionEvent }
-  /** A server came, went, or is reached in another way since `reload`. */
+  /**
+   * Something happened to a connection. `connection` counts the connections that a server of this name has had, from 1: while one is
+   * replaced there are two, and what the old one still tells comes after the first words of the new one.
+   */
+  | {
+      readonly _tag: "ServerEvent"
+      readonly server: string
+      readonly connection: number
+      readonly event: ConnectionEvent
+    }
+  /** A server came, went, or is another one since `reload`. */
   | { readonly _tag: "ServerChanged"; readonly server: string; readonly change: Change }
+  /** Names of tools are turned on or off (`tools`) that the server does not have, as it lists them now. */
+  | { readonly _tag: "UnknownTools"; readonly server: string; readonly tools: ReadonlyArray<string> }
 
 /**
  * What became of a server when the fleet was given other ones.
  *
  * - `"added"`, `"removed"`: it came, or went; what was in flight had its `drainTimeout` to end.
- * - `"refreshed"`: only the way to it is another one. Its connection is the same, and had no gap; where the new way does not work, the old
- *   session goes on, and `"not-refreshed"` says so.
+ * - `"refreshed"`: only the way to it is another one. Its connection is the same, and had no gap. Where the new way does not work, the old
+ *   session goes on if there is one, and `"not-refreshed"` says so; the next `reload` tries again. Without a session the new way is tried
+ *   until it works, and waited for as long as `startWithin`.
+ * - `"filtered"`: only its `tools` are others. Nothing was asked of it.
  * - `"replaced"`: its options are others. It has a new connection, which was there before the old one was closed.
  * - `"unchanged"`: it was not touched.
+ * - `"abandoned"`: another `reload` wanted something else of it, or the fleet was closed, before it was done.
  *
  * @category models
  * @since 0.1.0
  */
-export type Change = "added" | "removed" | "refreshed" | "not-refreshed" | "replaced" | "unchanged"
+export type Change =
+  | "added"
+  | "removed"
+  | "refreshed"
+  | "not-refreshed"
+  | "filtered"
+  | "replaced"
+  | "unchanged"
+  | "abandoned"
 
 /**
  * What a fleet offers.
@@ -134,13 +156,15 @@ export interface Shape<R = never> {
   readonly connections: Effect.Effect<ReadonlyMap<string, McpConnection.Shape>>
   /** The states of all servers now, by name. */
   readonly states: Effect.Effect<ReadonlyMap<string, ConnectionState>>
-  /** The states of all servers now, then every change. A reader more than 1,024 changes behind misses the oldest. */
+  /** The states of all servers now, then every change, until the fleet is closed. A reader more than 1,024 changes behind misses the oldest. */
   readonly changes: Stream.Stream<{ readonly server: string; readonly state: ConnectionState }>
-  /** What happens from now on. A reader more than 1,024 events behind misses the oldest. */
+  /** What happens from now on, until the fleet is closed. A reader more than 1,024 events behind misses the oldest. */
   readonly events: Stream.Stream<FleetEvent>
   /**
    * Gives the fleet other servers: what is new is started, what is gone is drained and closed, what has changed is refreshed or replaced,
-   * and nothing else is touched. Ends when all of that is done, and says what became of each. One `reload` at a time.
+   * and nothing else is touched. Ends when all of that is done, and says what became of each. Whoever asks last has the last word, and need
+   * not wait for what others asked before: what has begun goes on where it leads to the same, and is abandoned where it does not. Who gives
+   * up waiting gives up what is not done yet; of what is going, that cuts off what is in flight.
    *
    * A server is the same when its options are, compared by their structure (`Equal.equals`); of its transport, the `source`. Fails with `InvalidOptions` before anything is changed.
    */

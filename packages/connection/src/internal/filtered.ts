@@ -60,7 +60,9 @@ export const make = (
   }
 
   const catalogOf = (catalog: Catalog): Catalog =>
-    catalog.tools === undefined ? catalog : { ...catalog, tools: { ...catalog.tools, items: kept(catalog.tools.items) } }
+    catalog.tools === undefined
+      ? catalog
+      : { ...catalog, tools: { ...catalog.tools, items: kept(catalog.tools.items) } }
 
   const eventOf = (event: ConnectionEvent): ConnectionEvent | undefined => {
     const by = filter()

@@ -22,7 +22,8 @@ export const qualified = (
 }
 
 /** Whether a name is what a tool is called where no other one is called like it. */
-export const isPlain = (name: string, server: string, tool: string): boolean => name === `${clean(server)}__${clean(tool)}`
+export const isPlain = (name: string, server: string, tool: string): boolean =>
+  name === `${clean(server)}__${clean(tool)}`
 
 /** The tool that a name is about, if it is one of this server. */
 export const toolOf = (name: string, server: string): string | undefined => {

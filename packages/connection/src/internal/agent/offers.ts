@@ -55,8 +55,7 @@ export const make = (source: Source, options: Options = {}): Agent => {
   const notOffered = Effect.fnUntraced(function* (name: string): Effect.fn.Return<Answer> {
     for (const [server, connection] of yield* connections) {
       const filter = yield* connection.toolFilter
-      const tool =
-        filter?.except?.find((tool) => Names.isPlain(name, server, tool)) ?? Names.toolOf(name, server) ?? ""
+      const tool = filter?.except?.find((tool) => Names.isPlain(name, server, tool)) ?? Names.toolOf(name, server) ?? ""
       const refusal = tool === "" ? undefined : ToolFilter.refusal(filter, tool)
       if (refusal !== undefined) return Answers.failed(Words.turnedOff(name, refusal))
     }

@@ -56,18 +56,14 @@ export const connection = (server: ServerConfig): McpConnection.Options<Spawner>
   ...filter(server)
 })
 
+/** A server of a fleet. */
+export const member = (server: ServerConfig): McpFleet.Server<Spawner> => ({
+  transport: transport(server),
+  required: server.required,
+  source: server.transport,
+  ...timeouts(server),
+  ...filter(server)
+})
+
 export const fleet = (config: McpConfig): McpFleet.Servers<Spawner> =>
-  Object.fromEntries(
-    config.servers
-      .filter((server) => !server.disabled)
-      .map((server) => [
-        server.name,
-        {
-          transport: transport(server),
-          required: server.required,
-          source: server.transport,
-          ...timeouts(server),
-          ...filter(server)
-        }
-      ])
-  )
+  Object.fromEntries(config.servers.filter((server) => !server.disabled).map((server) => [server.name, member(server)]))

@@ -237,6 +237,7 @@ export const open = Effect.fnUntraced(function* <R = never>(
       })
     ),
     events: Stream.unwrap(events.subscribe),
+    files: Effect.succeed([]),
     reload: (servers) => Effect.flatten(begin(servers))
   }
   return { fleet, begin, tell: events.publish }

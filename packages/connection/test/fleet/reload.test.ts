@@ -177,6 +177,26 @@ describe("a reload that is overtaken by another one", () => {
     })
   )
 
+  it.effect("and hangs in the way that the first one gave: that way is given up at once", () =>
+    Effect.gen(function* () {
+      const [old, hanging, next] = [
+        SimulatedServer.makeUnsafe(),
+        SimulatedServer.makeUnsafe({ open: () => Effect.never }),
+        SimulatedServer.makeUnsafe()
+      ]
+      const fleet = yield* McpFleet.make({ server: to(old, { source: 1 }) })
+      yield* settle
+      const first = yield* Effect.forkChild(fleet.reload({ server: to(hanging, { source: 2 }) }))
+      yield* settle
+      assert.strictEqual(hanging.live, 1)
+      const second = yield* Effect.forkChild(fleet.reload({ server: to(next, { source: 3 }) }))
+      yield* advance("1 second")
+      assert.deepStrictEqual(outcome(yield* Fiber.join(first)), { server: "abandoned" })
+      assert.deepStrictEqual(outcome(yield* Fiber.join(second)), { server: "refreshed" })
+      assert.deepStrictEqual([old.live, hanging.live, next.live], [0, 0, 1])
+    })
+  )
+
   it.effect("that wants what is there: the server is as it was, and was not touched", () =>
     Effect.gen(function* () {
       const [old, hanging] = [SimulatedServer.makeUnsafe(), SimulatedServer.makeUnsafe({ open: () => Effect.never })]

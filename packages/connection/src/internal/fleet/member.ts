@@ -1,11 +1,12 @@
 /** One server of a fleet: its connection, and what may be changed about it while it lives. */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
+import { ConnectionError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
 import * as McpConnection from "../../McpConnection.ts"
 import type { Server } from "../../McpFleet.ts"
@@ -31,8 +32,26 @@ export interface Member<R> {
 
 interface Way<R> {
   current: McpTransport<R>
+  /** Completes when `current` is another one. */
+  changed: Deferred.Deferred<void>
+  /** Which one the last attempt took. */
+  attempted: McpTransport<R> | undefined
   /** Which way the latest sessions came, by their generations. */
   readonly taken: Map<number, McpTransport<R>>
+}
+
+const wayOf = <R>(current: McpTransport<R>): Way<R> => ({
+  current,
+  changed: Deferred.makeUnsafe(),
+  attempted: undefined,
+  taken: new Map()
+})
+
+const redirect = <R>(way: Way<R>, next: McpTransport<R>): void => {
+  const { changed } = way
+  way.current = next
+  way.changed = Deferred.makeUnsafe()
+  Deferred.doneUnsafe(changed, Exit.void)
 }
 
 /** A transport that is another one when it is told so. */
@@ -46,12 +65,23 @@ const redirected = <R>(way: Way<R>): McpTransport<R> => ({
   open: (context) =>
     Effect.suspend(() => {
       const taken = way.current
-      return Effect.tap(taken.open(context), () =>
-        Effect.sync(() => {
-          way.taken.set(context.generation, taken)
-          // At most one session is beside the one that serves.
-          way.taken.delete(context.generation - 2)
-        })
+      way.attempted = taken
+      const reason = new TransportClosed({ description: "there is another way to the server now" })
+      return Effect.raceFirst(
+        taken.open(context),
+        // What hangs in the old way would hold up the new one.
+        Effect.andThen(
+          Deferred.await(way.changed),
+          Effect.fail(new ConnectionError({ server: context.server, reason }))
+        )
+      ).pipe(
+        Effect.tap(() =>
+          Effect.sync(() => {
+            way.taken.set(context.generation, taken)
+            // At most one session is beside the one that serves.
+            way.taken.delete(context.generation - 2)
+          })
+        )
       )
     })
 })
@@ -86,7 +116,7 @@ export const open = <R>(
   Effect.gen(function* () {
     const scope = yield* Scope.fork(fleet)
     const { required: _required, source: _source, tools: _tools, transport, ...own } = server
-    const way: Way<R> = { current: transport, taken: new Map() }
+    const way = wayOf(transport)
     const connection = yield* McpConnection.make<R>({
       ...own,
       name,
@@ -125,20 +155,25 @@ export const filtered = <R>(member: Member<R>, next: Server<R>): Effect.Effect<v
     return member.look
   })
 
-/** Replaces its session by one that came the way it has now: an attempt that was being made meanwhile came another one. */
+/** Replaces its session by one that came the way it has now. */
 export const refreshed = <R>(member: Member<R>, next: Server<R>): Effect.Effect<"refreshed" | "not-refreshed"> =>
   Effect.suspend(() => {
     const { connection, way } = member
     member.server = next
-    way.current = next.transport
+    redirect(way, next.transport)
+    const refresh = Effect.matchEffect(connection.refresh, {
+      onSuccess: () => isBehind(member),
+      // An attempt in the old way was under way, and has ended; it says nothing of the new one.
+      onFailure: (error) =>
+        error._tag === "ConnectionUnavailable" && way.attempted !== way.current
+          ? Effect.succeed(true)
+          : Effect.fail(error)
+    })
     return Effect.flatMap(connection.state, ({ _tag }) =>
       // What has no session takes the new way by itself.
       _tag === "Idle"
         ? Effect.succeed("refreshed" as const)
-        : Effect.repeat(
-            Effect.flatMap(connection.refresh, () => isBehind(member)),
-            { while: (isBehind) => isBehind }
-          ).pipe(
+        : Effect.repeat(refresh, { while: (again) => again }).pipe(
             // Without a session it would be waited for without end.
             Effect.timeoutOption(next.startWithin ?? "60 seconds"),
             Effect.map((done) => (done._tag === "Some" ? "refreshed" : "not-refreshed")),

@@ -22,7 +22,8 @@
  * }).pipe(Effect.provide(Tools))
  * ```
  *
- * A program that is not written in Effect has it through a `ManagedRuntime`:
+ * A fleet is also what a file says, and follows it ({@link layerFiles}, {@link layerConfig}). A program that is not written in Effect has it
+ * through a `ManagedRuntime`:
  *
  * @example
  * ```ts
@@ -30,7 +31,8 @@
  * import { McpFleet } from "@mcp-tether/connection"
  * import { Layer, ManagedRuntime } from "effect"
  *
- * const runtime = ManagedRuntime.make(McpFleet.layer({}).pipe(Layer.provide(NodeServices.layer)))
+ * const Tools = McpFleet.layerFiles({ files: ".mcp.json", start: "background" })
+ * const runtime = ManagedRuntime.make(Tools.pipe(Layer.provide(NodeServices.layer)))
  * const fleet = await runtime.runPromise(McpFleet.McpFleet)
  * await runtime.runPromise(fleet.names) // => []
  * await runtime.dispose()
@@ -174,7 +176,7 @@ export type FleetEvent =
   | { readonly _tag: "ServerChanged"; readonly server: string; readonly change: Change }
   /** Names of tools are turned on or off (`tools`) that the server does not have, as it lists them now. */
   | { readonly _tag: "UnknownTools"; readonly server: string; readonly tools: ReadonlyArray<string> }
-  /** A file has changed, and the fleet becomes what it says: what becomes of each server is told as `ServerChanged`. */
+  /** A file has changed, and the fleet has the servers that it says; what becomes of each is told after it, as `ServerChanged`. */
   | { readonly _tag: "FileTaken"; readonly file: string; readonly broken: FileStatus["broken"] }
   /** A file is gone, or is not what it should be: its servers stay as they are. */
   | { readonly _tag: "FileRejected"; readonly file: string; readonly error: InvalidConfig }

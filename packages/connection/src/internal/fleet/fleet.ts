@@ -40,8 +40,11 @@ interface StateOf {
 
 export interface Opened<R> {
   readonly fleet: Shape<R>
-  /** Begins a `reload`, and answers with what waits for its end. */
-  readonly begin: (servers: Servers<R>) => Effect.Effect<Effect.Effect<ReadonlyMap<string, Change>>, InvalidOptions>
+  /** Begins a `reload`, and answers with what waits for its end. `news` are told when the servers are those, before what becomes of each. */
+  readonly begin: (
+    servers: Servers<R>,
+    news?: ReadonlyArray<FleetEvent>
+  ) => Effect.Effect<Effect.Effect<ReadonlyMap<string, Change>>, InvalidOptions>
   readonly tell: (event: FleetEvent) => Effect.Effect<void>
 }
 
@@ -168,7 +171,7 @@ export const open = Effect.fnUntraced(function* <R = never>(
     }
   })
 
-  const change = Effect.fnUntraced(function* (next: Servers<R>) {
+  const change = Effect.fnUntraced(function* (next: Servers<R>, news: ReadonlyArray<FleetEvent>) {
     /** What is under way already, to the same end. */
     const joined = new Map<string, Fiber.Fiber<Change>>()
     for (const name of members.keys()) {
@@ -183,6 +186,7 @@ export const open = Effect.fnUntraced(function* <R = never>(
         return member === undefined ? [] : [[name, member] as const]
       })
     )
+    yield* Effect.forEach(news, events.publish, { discard: true })
     yield* Effect.forEach(added.values(), show, { discard: true })
     const begun = new Map<string, Change | Fiber.Fiber<Change>>()
     for (const member of known.values()) {
@@ -198,10 +202,10 @@ export const open = Effect.fnUntraced(function* <R = never>(
     return { begun, joined }
   }, Effect.uninterruptible)
 
-  const begin: Opened<R>["begin"] = (next) =>
+  const begin: Opened<R>["begin"] = (next, news = []) =>
     Effect.andThen(
       check(next),
-      Effect.suspend(() => change(next))
+      Effect.suspend(() => change(next, news))
     ).pipe(Semaphore.withPermit(turn), Effect.map(Transitions.outcomes))
 
   const current = Effect.sync(() => members)

@@ -10,7 +10,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import type { InvalidOptions } from "../../InvalidOptions.ts"
-import type { Configure, FileOptions, Shape } from "../../McpFleet.ts"
+import type { Configure, FileOptions, FleetEvent, Shape } from "../../McpFleet.ts"
 import type { InvalidConfig } from "../config/errors.ts"
 import * as Debounce from "../engine/debounce.ts"
 import { decode, SpanOption, valueOption } from "../options.ts"
@@ -90,19 +90,17 @@ const follow = Effect.fnUntraced(function* <R>(
   const { begin, fleet, tell } = yield* Fleet.open(File.merged(files), { concurrency, budget, slot })
 
   const again = Effect.fnUntraced(function* (some: ReadonlySet<File.File<R | Spawner>>) {
-    let isChanged = false
+    const taken: Array<FleetEvent> = []
     for (const [file, watch] of watches) {
       if (!some.has(file)) continue
       yield* watch.renew
       const news = yield* File.read(file, reading, configure)
       yield* File.warn(file, news)
       if (news._tag === "Rejected") yield* tell({ _tag: "FileRejected", file: file.name, error: news.error })
-      if (news._tag !== "Taken") continue
-      yield* tell({ _tag: "FileTaken", file: file.name, broken: file.broken })
-      isChanged = true
+      if (news._tag === "Taken") taken.push({ _tag: "FileTaken", file: file.name, broken: file.broken })
     }
     // What it begins goes on by itself, so that the next change need not wait for it.
-    if (isChanged) yield* Effect.asVoid(begin(File.merged(files)))
+    if (taken.length > 0) yield* Effect.asVoid(begin(File.merged(files), taken))
   })
 
   const quietMillis = Duration.toMillis(Duration.fromInputUnsafe(settle ?? "100 millis"))

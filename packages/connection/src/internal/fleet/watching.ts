@@ -76,7 +76,10 @@ const targetsOf = (places: ReadonlyArray<Places.Place>, file: string): ReadonlyA
     folders.set(folder, known)
   }
   return [
-    ...[...folders].map(([path, { isNeeded, names }]) => ({ path, names, isNeeded })),
+    ...[...folders]
+      .map(([path, { isNeeded, names }]) => ({ path, names, isNeeded }))
+      // All that happens in the system happens in the root, and some systems tell all of it.
+      .filter(({ isNeeded }, index) => isNeeded || index > 0),
     // Through another hard link, or a mount of the file alone, it changes without a word to its folder.
     { path: file, names: undefined, isNeeded: false }
   ]
@@ -91,9 +94,7 @@ const watch = Effect.fnUntraced(function* (
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const ready = yield* Deferred.make<string | undefined>()
-  const matters = (name: string): boolean =>
-    // Of a folder that is deleted or moved away, its own name is told.
-    names === undefined || names.has(name.normalize()) || name === path.basename(target)
+  const matters = (name: string): boolean => names === undefined || names.has(name.normalize())
   yield* fs.watch(target, { onReady: () => Deferred.doneUnsafe(ready, Exit.succeed(undefined)) }).pipe(
     Stream.runForEach((event) => (matters(path.basename(event.path)) ? changed : Effect.void)),
     Effect.exit,

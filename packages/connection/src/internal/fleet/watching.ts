@@ -53,7 +53,7 @@ export const make = (file: string, changed: Effect.Effect<void>, scope: Scope.Sc
       // A way that changes all the time is looked at again with its next change.
       for (let left = 5; left > 0; left -= 1) if (yield* once()) return
       yield* changed
-    }).pipe(Effect.uninterruptible)
+    })
   }
 }
 

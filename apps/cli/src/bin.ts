@@ -1,15 +1,24 @@
 #!/usr/bin/env node
-/** The entry of the command line. */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import * as Effect from "effect/Effect"
-import { run } from "./cli.ts"
+/** The entry of the command line. A Node that is too old gets a sentence, before anything is loaded that it would choke on. */
+import { readFileSync } from "node:fs"
 
-// Whoever reads us has seen enough (`| head`): end as if told to, so that no server is left behind.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  // Nothing can be told any more, whatever the reason; but a full disk is no reader who has left.
-  if (error.code !== "EPIPE") process.exitCode = 1
-  process.emit("SIGTERM", "SIGTERM")
-})
+interface Manifest {
+  readonly engines: { readonly node: string }
+}
 
-run(process.argv.slice(2)).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as Manifest
+const wanted = manifest.engines.node.replace(/^>=/, "")
+const found = process.versions.node
+
+const isOlder = (version: string, than: string): boolean => {
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  const [thanMajor = 0, thanMinor = 0] = than.split(".").map(Number)
+  return major < thanMajor || (major === thanMajor && minor < thanMinor)
+}
+
+if (isOlder(found, wanted)) {
+  console.error(`mcp-tether needs Node ${wanted} or later, and this is Node ${found}: see https://nodejs.org`)
+  process.exitCode = 1
+} else {
+  void import("./main.ts")
+}

@@ -16,16 +16,19 @@ import { resources } from "./commands/resources.ts"
 import { tools } from "./commands/tools.ts"
 import { demo, type DemoFailed } from "./demo/command.ts"
 import { doctor } from "./doctor/command.ts"
+import { status } from "./status/command.ts"
 import { watch } from "./watch/command.ts"
 import { simulate, type SimulateFailed } from "./simulate/command.ts"
 
-const root = Command.make("mcp-tether").pipe(
+/** All commands. */
+export const root = Command.make("mcp-tether").pipe(
   Command.withDescription("MCP connections that survive their servers"),
   Command.withSubcommands([
     demo,
     chaos,
     simulate,
     doctor,
+    status,
     watch,
     login,
     logout,

@@ -14,6 +14,7 @@ import { run } from "../src/cli.ts"
 import { good } from "./support/chaosRun.ts"
 import * as Chromium from "./support/chromium.ts"
 import * as InPage from "./support/inPage.ts"
+import * as Running from "./support/processes.ts"
 import * as Terminal from "./support/terminal.ts"
 
 const everything = createRequire(import.meta.url).resolve("@modelcontextprotocol/server-everything/dist/index.js")
@@ -36,17 +37,6 @@ const addsUp = (document: Document): void => {
   for (const { at } of [...document.calls, ...document.kills, ...document.states])
     assert.isTrue(at >= 0 && at <= document.elapsedMillis + 1)
 }
-
-/** Processes whose command line has this in it. */
-const processesWith = (text: string): ReadonlyArray<string> =>
-  readdirSync("/proc").filter((name) => {
-    if (!/^\d+$/.test(name)) return false
-    try {
-      return readFileSync(`/proc/${name}/cmdline`, "utf8").includes(text)
-    } catch {
-      return false
-    }
-  })
 
 const scenario = (name: string, run: (terminal: Terminal.Terminal) => Effect.Effect<void>, timeout = 60_000) =>
   it.live(name, () => Effect.scoped(Effect.flatMap(Terminal.make, run)), timeout)
@@ -74,7 +64,7 @@ describe("mcp-tether chaos", () => {
           }
           assert.strictEqual(document.server.over, transport)
           assert.notInclude(stdout, "order ")
-          assert.deepStrictEqual(processesWith(terminal.state), [])
+          assert.deepStrictEqual(Running.withText(terminal.state), [])
           assert.deepStrictEqual(
             readdirSync(terminal.state).filter((name) => name.startsWith("mcp-tether-chaos")),
             []
@@ -162,7 +152,7 @@ describe("mcp-tether chaos", () => {
           })
       )
       // It may be between two servers at this very moment.
-      yield* Effect.sync(() => processesWith(`${terminal.state}/mcp-tether-chaos`).length).pipe(
+      yield* Effect.sync(() => Running.withText(`${terminal.state}/mcp-tether-chaos`).length).pipe(
         Effect.repeat({ until: (count) => count > 0, schedule: Schedule.spaced("20 millis") }),
         Effect.timeout("20 seconds"),
         Effect.orDie
@@ -177,7 +167,7 @@ describe("mcp-tether chaos", () => {
       assert.isTrue(document.interrupted)
       assert.isTrue(document.holds, JSON.stringify(document.verdict))
       assert.isAbove(document.figures.answered, 0)
-      assert.deepStrictEqual(processesWith(`${terminal.state}/mcp-tether-chaos`), [])
+      assert.deepStrictEqual(Running.withText(`${terminal.state}/mcp-tether-chaos`), [])
       assert.include(readFileSync(html, "utf8"), "as far as it went")
     })
   )

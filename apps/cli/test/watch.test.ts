@@ -2,14 +2,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionError, ConnectionEvent, ConnectionState } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
-import { execFileSync } from "node:child_process"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Board from "../src/watch/board.ts"
 import { frame, span, sparkline } from "../src/watch/frame.ts"
 import { operands } from "./support/everything.ts"
 import * as Terminal from "./support/terminal.ts"
+import * as Tmux from "./support/tmux.ts"
 
 const server = {
   era: "legacy",
@@ -140,43 +139,20 @@ describe("mcp-tether watch", () => {
     }).pipe(Effect.scoped)
   )
 
-  const tmux = (...args: ReadonlyArray<string>): string =>
-    execFileSync("tmux", ["-L", session, ...args], { encoding: "utf8" })
-  const session = `mcp-tether-${process.pid}`
-  const hasTmux = (() => {
-    try {
-      execFileSync("tmux", ["-V"])
-      return true
-    } catch {
-      return false
-    }
-  })()
-
-  it.live.skipIf(!hasTmux)(
+  it.live.skipIf(!Tmux.isHere)(
     "in a terminal is drawn, reconnects when it is told to, and leaves nothing when it quits",
     () =>
       Effect.gen(function* () {
         const bin = path.join(path.dirname(fileURLToPath(import.meta.url)), "../src/bin.ts")
         const quoted = [process.execPath, bin, "watch", ...operands].map((part) => `'${part}'`).join(" ")
-        yield* Effect.acquireRelease(
-          Effect.sync(() => tmux("new-session", "-d", "-x", "100", "-y", "20", `${quoted}; sleep 20`)),
-          () => Effect.sync(() => tmux("kill-server"))
-        )
-        const shows = (what: RegExp) =>
-          Effect.suspend(() => {
-            const screen = tmux("capture-pane", "-p")
-            return what.test(screen) ? Effect.succeed(screen) : Effect.fail(screen)
-          }).pipe(
-            Effect.retry({ schedule: Schedule.spaced("100 millis"), times: 600 }),
-            Effect.mapError((screen) => new Error(`${what} is not on the screen:\n${screen}`)),
-            Effect.orDie
-          )
+        const { state: folder } = yield* Terminal.make
+        const { press, shows } = yield* Tmux.make({ folder, width: 100, height: 20, command: `${quoted}; sleep 20` })
         yield* shows(/› node\s+● Ready\s+1 .* ms$/m)
-        tmux("send-keys", "r")
+        press("r")
         yield* shows(/› node\s+● Ready\s+2 .* 1 /m)
-        tmux("send-keys", "f")
+        press("f")
         yield* shows(/› node\s+● Ready\s+3/m)
-        tmux("send-keys", "q")
+        press("q")
         // The screen is as it was before.
         yield* shows(/^\s*$/)
       }).pipe(Effect.scoped)

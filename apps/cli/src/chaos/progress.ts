@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Output from "../commands/Output.ts"
+import * as Progress from "../commands/Progress.ts"
 import type { Recorder } from "./Recorder.ts"
 
 export const lineOf = (recorder: Recorder, elapsedMillis: number, forMillis: number): string => {
@@ -18,23 +19,13 @@ export const lineOf = (recorder: Recorder, elapsedMillis: number, forMillis: num
   ].join(" · ")
 }
 
-const clear = "\r\u001b[K"
-
 /** Before anything is killed. */
 export const announce = (label: string, seed: string): Effect.Effect<void> =>
   Effect.sync(() => void process.stderr.write(`${Output.plain(label)} serves; the kills begin, seed ${seed}\n`))
 
 export const show = (recorder: Recorder, forMillis: number): Effect.Effect<void> => {
-  const live = process.stderr.isTTY
-  const write = Effect.map(recorder.elapsed, (elapsed) => {
-    const line = lineOf(recorder, elapsed ?? 0, forMillis)
-    if (live) process.stderr.write(`${clear}${line.slice(0, (process.stderr.columns || 80) - 1)}`)
-    else process.stderr.write(`${line}\n`)
-  })
-  const every = Schedule.spaced(live ? "200 millis" : "5 seconds")
-  return Effect.delay(write, live ? 0 : "5 seconds").pipe(
-    Effect.repeat(every),
-    Effect.asVoid,
-    Effect.ensuring(Effect.sync(() => void (live && process.stderr.write(clear))))
-  )
+  const line = Effect.map(recorder.elapsed, (elapsed) => lineOf(recorder, elapsed ?? 0, forMillis))
+  if (Progress.isWatched()) return Progress.show(line)
+  const write = Effect.map(line, (text) => void process.stderr.write(`${text}\n`))
+  return Effect.delay(write, "5 seconds").pipe(Effect.repeat(Schedule.spaced("5 seconds")), Effect.asVoid)
 }

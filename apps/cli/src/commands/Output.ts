@@ -19,3 +19,6 @@ export const table = (rows: ReadonlyArray<readonly [name: string, about: string 
 /** What a server says must not move the cursor or set the title of a person's terminal. */
 export const plain = (text: string): string =>
   process.stdout.isTTY ? text.replaceAll(/[\p{Cc}]/gu, (char) => (char === "\n" || char === "\t" ? char : "�")) : text
+
+/** What anybody said, as a part of one line. */
+export const oneLine = (text: string): string => text.replaceAll(/[\p{Cc}\s]+/gu, " ").trim()

@@ -30,11 +30,22 @@ export interface Asked {
   readonly project: boolean
 }
 
+/** A server, and the file that it is in. */
+export interface Found extends McpConfig.ServerConfig {
+  readonly file: string
+}
+
+/** A server that cannot be used, or a file that cannot be read: with why. */
+export interface Broken {
+  readonly name: string
+  readonly file: string
+  readonly problem: string
+}
+
 /** What was found. */
 export interface Configured {
-  readonly servers: ReadonlyArray<McpConfig.ServerConfig>
-  /** Servers that cannot be used, and files that cannot be read: each with why. */
-  readonly broken: ReadonlyArray<{ readonly name: string; readonly problem: string }>
+  readonly servers: ReadonlyArray<Found>
+  readonly broken: ReadonlyArray<Broken>
   /** What is worth knowing, a sentence each. */
   readonly notes: ReadonlyArray<string>
   /** The files that were read. */
@@ -62,7 +73,7 @@ export const read = ({
           broken: [
             ...all.broken,
             ...taken.flatMap(({ config, path }) =>
-              Result.isFailure(config) ? [{ name: path, problem: config.failure.message }] : []
+              Result.isFailure(config) ? [{ name: path, file: path, problem: config.failure.message }] : []
             )
           ],
           notes: [
@@ -72,15 +83,31 @@ export const read = ({
         }
       })
 
+/** As {@link read}; where nothing is configured, it says so. */
+export const some = (asked: Asked): Effect.Effect<Configured, CommandFailed, FileSystem.FileSystem | Path.Path> =>
+  Effect.flatMap(read(asked), (found) =>
+    found.servers.length + found.broken.length > 0
+      ? Effect.succeed(found)
+      : Effect.fail(
+          new CommandFailed({
+            description: ["no servers are configured: name a file with --config, or a server", ...found.notes].join(
+              "; "
+            )
+          })
+        )
+  )
+
 const gathered = (found: ReadonlyArray<readonly [path: string, config: McpConfig.McpConfig]>): Configured => {
   const names = new Set<string>()
   const isFirst = ({ name }: { readonly name: string }): boolean => !names.has(name) && names.add(name).has(name)
   return {
-    servers: found.flatMap(([, { servers }]) => servers.filter((server) => !server.disabled && isFirst(server))),
-    broken: found.flatMap(([, { broken }]) =>
+    servers: found.flatMap(([file, { servers }]) =>
+      servers.filter((server) => !server.disabled && isFirst(server)).map((server) => ({ ...server, file }))
+    ),
+    broken: found.flatMap(([file, { broken }]) =>
       broken
         .filter((server) => !server.disabled && isFirst(server))
-        .map(({ error, name }) => ({ name, problem: error.message }))
+        .map(({ error, name }) => ({ name, file, problem: error.message }))
     ),
     notes: found.flatMap(([path, { notes }]) => notes.map(({ message, path: at }) => `${path}: ${at}: ${message}`)),
     files: found.map(([path]) => path)
@@ -91,7 +118,7 @@ const gathered = (found: ReadonlyArray<readonly [path: string, config: McpConfig
 export const named = (
   name: string,
   { broken, servers }: Configured
-): Effect.Effect<McpConfig.ServerConfig | undefined, CommandFailed> => {
+): Effect.Effect<Found | undefined, CommandFailed> => {
   const problem = broken.find((server) => server.name === name)?.problem
   return problem === undefined
     ? Effect.succeed(servers.find((server) => server.name === name))

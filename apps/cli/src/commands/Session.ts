@@ -23,6 +23,7 @@ import { serverOf } from "../auth/Credentials.ts"
 import * as StoredAuthProvider from "../auth/StoredAuthProvider.ts"
 import type { TokenStore } from "../auth/TokenStore.ts"
 import { CommandFailed } from "../CommandFailed.ts"
+import * as Progress from "./Progress.ts"
 import { filterOf, nameOf, type Target, wayOf } from "./Target.ts"
 
 /** A span that people write, like "30 seconds" or `30s`. */
@@ -80,6 +81,7 @@ export const withSession = <A>(
     })
     return yield* use(connection)
   }).pipe(
+    (waiting) => Progress.during(waiting, () => `waiting for ${nameOf(target)}`),
     Effect.mapError((error) =>
       error._tag === "CommandFailed" ? error : new CommandFailed({ description: explain(target, error) })
     ),
@@ -92,7 +94,7 @@ export const transportTo = (
   target: Target
 ): Effect.Effect<
   McpTransport.McpTransport<ChildProcessSpawner.ChildProcessSpawner>,
-  CommandFailed,
+  never,
   TokenStore | Scope.Scope
 > => {
   if (target._tag === "Command")

@@ -13,7 +13,9 @@ import * as Servers from "./Servers.ts"
 export type Target =
   | { readonly _tag: "Url"; readonly url: URL }
   | { readonly _tag: "Command"; readonly command: string; readonly args: ReadonlyArray<string> }
-  | { readonly _tag: "Configured"; readonly server: McpConfig.ServerConfig }
+  | { readonly _tag: "Configured"; readonly server: Servers.Found }
+
+export const ofConfigured = (server: Servers.Found): Target => ({ _tag: "Configured", server })
 
 type Files = FileSystem.FileSystem | Path.Path
 
@@ -72,7 +74,7 @@ const configured = (name: string, asked: Servers.Asked): Effect.Effect<Target | 
     if (urlOf(name) !== undefined) return undefined
     const found = yield* Servers.read(asked)
     const server = yield* Servers.named(name, found)
-    if (server !== undefined) return { _tag: "Configured", server } as const
+    if (server !== undefined) return ofConfigured(server)
     if (Option.isNone(asked.config)) return undefined
     const names = found.servers.map(({ name }) => name).join(", ") || "none"
     return yield* new CommandFailed({ description: `${asked.config.value} has no server ${name}; it has ${names}` })

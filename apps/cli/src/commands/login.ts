@@ -11,6 +11,7 @@ import * as Login from "../auth/login.ts"
 import { TokenStore } from "../auth/TokenStore.ts"
 import { CommandFailed } from "../CommandFailed.ts"
 import * as Output from "./Output.ts"
+import * as Progress from "./Progress.ts"
 import { durationFlag, json } from "./Session.ts"
 import * as Target from "./Target.ts"
 
@@ -51,9 +52,10 @@ export const login = Command.make(
     let strangers = (): number => 0
 
     const show = (address: URL) =>
-      (json
-        ? Output.jsonLine({ server: serverOf(server), authorizationUrl: address.href })
-        : Console.log(`Open this address to log in to ${serverOf(server)}:\n\n  ${address.href}\n`)
+      Progress.aside(
+        json
+          ? Output.jsonLine({ server: serverOf(server), authorizationUrl: address.href })
+          : Console.log(`Open this address to log in to ${serverOf(server)}:\n\n  ${address.href}\n`)
       ).pipe(Effect.andThen(browser ? Browser.open(address) : Effect.void))
 
     const late = Effect.suspend(() => {
@@ -73,7 +75,9 @@ export const login = Command.make(
         : Login.withBrowser(options, show, (count) => {
             strangers = count
           })
-    ).pipe(Effect.timeoutOrElse({ duration: timeout, orElse: () => late }), Effect.scoped)
+    ).pipe(Effect.timeoutOrElse({ duration: timeout, orElse: () => late }), Effect.scoped, (waiting) =>
+      Progress.during(waiting, () => `waiting for the login to ${serverOf(server)}`)
+    )
 
     const granted = credentials.tokens?.scope
     yield* json

@@ -5,6 +5,7 @@ import * as Command from "effect/cli/Command"
 import { serverOf } from "../auth/Credentials.ts"
 import { TokenStore } from "../auth/TokenStore.ts"
 import * as Output from "./Output.ts"
+import * as Progress from "./Progress.ts"
 import { json } from "./Session.ts"
 import * as Target from "./Target.ts"
 
@@ -14,7 +15,10 @@ export const logout = Command.make(
   Effect.fnUntraced(function* ({ json, url }) {
     const server = yield* Target.server(url)
     const store = yield* TokenStore
-    const removed = yield* store.locked(server, store.remove(server))
+    const removed = yield* Progress.during(
+      store.locked(server, store.remove(server)),
+      () => `waiting for the login to ${serverOf(server)}`
+    )
     yield* json
       ? Output.jsonLine({ server: serverOf(server), removed })
       : Console.log(removed ? `Logged out of ${serverOf(server)}.` : `There was no login for ${serverOf(server)}.`)

@@ -33,7 +33,7 @@ const findServer = Effect.try({
 
 const flags = {
   transport: Flag.Literals("transport", ["stdio", "http"]).pipe(
-    Flag.withDescription("How the servers are reached"),
+    Flag.withDescription("How the servers are reached. Default: stdio"),
     Flag.withDefault("stdio" as const)
   ),
   json: Flag.Boolean("json").pipe(
@@ -67,5 +67,9 @@ const run = Effect.fnUntraced(function* ({
 })
 
 export const demo = Command.make("demo", flags, run).pipe(
-  Command.withDescription("Kill a real MCP server, again and again, and watch the calls come through")
+  Command.withDescription("Kill a real MCP server, again and again, and watch the calls come through"),
+  Command.withExamples([
+    { command: "mcp-tether demo", description: "Over stdio" },
+    { command: "mcp-tether demo --transport http --json", description: "Over Streamable HTTP, for programs" }
+  ])
 )

@@ -1,12 +1,13 @@
 /** `mcp-tether doctor`: what is wrong with a server, and what to do about it. */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Command from "effect/cli/Command"
-import { CommandFailed } from "../CommandFailed.ts"
 import * as Output from "../commands/Output.ts"
-import { json, quietly, timeout, transportTo } from "../commands/Session.ts"
+import * as Progress from "../commands/Progress.ts"
+import { json, quietly, timeout } from "../commands/Session.ts"
 import * as Servers from "../commands/Servers.ts"
 import * as Target from "../commands/Target.ts"
-import { diagnose, type Diagnosis } from "./diagnose.ts"
+import { diagnose, type Diagnosis, misconfigured, verdict } from "./diagnose.ts"
 
 /** How many servers are looked at at a time: starting them all at once would make each look slow. */
 const atATime = 4
@@ -18,37 +19,19 @@ export const doctor = Command.make(
     const asked = { config, project }
     const { broken, notes, targets } = yield* server.length > 0
       ? Effect.map(Target.parse(server, asked), (target) => ({ targets: [target], broken: [], notes: [] }))
-      : Effect.flatMap(Servers.read(asked), everyone)
-    const looked = yield* Effect.forEach(
-      targets,
-      (target) =>
-        Effect.scoped(
-          Effect.flatMap(transportTo(target), (transport) =>
-            diagnose({ name: Target.nameOf(target), way: Target.wayOf(target), transport }, timeout)
-          )
-        ),
-      { concurrency: atATime }
-    ).pipe(quietly)
-    const diagnoses: ReadonlyArray<Diagnosis> = [
-      ...looked,
-      ...broken.map(({ name, problem }) => ({
-        server: name,
-        healthy: false as const,
-        problem,
-        reason: "InvalidConfig",
-        advice: "correct the file"
-      }))
-    ]
+      : Effect.map(Servers.some(asked), (found) => ({ ...found, targets: found.servers.map(Target.ofConfigured) }))
+    // One for the start, and one for each of the two answers.
+    const bounds = { start: timeout, all: Duration.times(timeout, 3) }
+    const looked = yield* Progress.forEach(targets, Target.nameOf, (target) => diagnose(target, bounds), {
+      concurrency: atATime
+    }).pipe(quietly)
+    const diagnoses = [...looked, ...broken.map(misconfigured)]
     if (json) yield* Output.jsonLine(diagnoses)
     else {
       yield* Effect.forEach(diagnoses, (diagnosis) => Output.line(Output.plain(tell(diagnosis))), { discard: true })
       yield* Effect.forEach(notes, (note) => Output.line(Output.plain(`  ${note}`)), { discard: true })
     }
-    const sick = diagnoses.filter(({ healthy }) => !healthy).map(({ server }) => server)
-    if (sick.length > 0)
-      return yield* new CommandFailed({
-        description: `${sick.length} of ${diagnoses.length} server${diagnoses.length === 1 ? "" : "s"} cannot be used: ${sick.join(", ")}`
-      })
+    yield* verdict(diagnoses)
   })
 ).pipe(
   Command.withDescription(
@@ -63,31 +46,6 @@ export const doctor = Command.make(
     }
   ])
 )
-
-/** All that is configured. */
-const everyone = ({
-  broken,
-  notes,
-  servers
-}: Servers.Configured): Effect.Effect<
-  {
-    readonly targets: ReadonlyArray<Target.Target>
-    readonly broken: Servers.Configured["broken"]
-    readonly notes: ReadonlyArray<string>
-  },
-  CommandFailed
-> =>
-  servers.length + broken.length > 0
-    ? Effect.succeed({
-        targets: servers.map((server) => ({ _tag: "Configured", server }) as const),
-        broken,
-        notes
-      })
-    : Effect.fail(
-        new CommandFailed({
-          description: ["no servers are configured: name a file with --config, or a server", ...notes].join("; ")
-        })
-      )
 
 const tell = (diagnosis: Diagnosis): string => {
   if (diagnosis.healthy) {

@@ -3,12 +3,14 @@ import { Storm } from "@mcp-tether/testing"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Progress from "../commands/Progress.ts"
 import * as Charts from "./charts.ts"
 
 export class SimulateFailed extends Schema.TaggedError<SimulateFailed>()("SimulateFailed", {
@@ -27,8 +29,10 @@ const names = ["default", "no-jitter", "aggressive", "patient", "every-second"] 
 const units: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
 
 /** A duration as people type it: `500ms`, `60s`, `5m`, `1h`. */
-const durationFlag = (name: string, otherwise: Duration.Duration) =>
+const durationFlag = (name: string, description: string, byDefault: Duration.Duration) =>
   Flag.String(name).pipe(
+    Flag.withDescription(`${description}. Default: ${Duration.format(byDefault)}`),
+    Flag.withMetavar("duration"),
     Flag.mapTryCatch(
       (text) => {
         const [, amount, unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? []
@@ -38,34 +42,39 @@ const durationFlag = (name: string, otherwise: Duration.Duration) =>
       },
       (error) => (error instanceof Error ? error.message : String(error))
     ),
-    Flag.withDefault(otherwise)
+    Flag.withDefault(byDefault)
   )
 
 const flags = {
-  clients: Flag.Int("clients").pipe(Flag.withDescription("How many clients there are"), Flag.withDefault(10_000)),
-  outage: durationFlag("outage", Duration.seconds(60)).pipe(Flag.withDescription("How long the server is away")),
+  clients: Flag.Int("clients").pipe(
+    Flag.withDescription("How many clients there are. Default: 10000"),
+    Flag.withDefault(10_000)
+  ),
+  outage: durationFlag("outage", "How long the server is away", Duration.seconds(60)),
   policy: Flag.Literals("policy", ["all", ...names]).pipe(
-    Flag.withDescription("When the clients try again"),
+    Flag.withDescription("When the clients try again. Default: all"),
     Flag.withDefault("all" as const)
   ),
   capacity: Flag.Finite("capacity").pipe(
-    Flag.withDescription("How many handshakes a second the server can serve when it is back"),
+    Flag.withDescription("How many handshakes a second the server can serve when it is back. Default: 1000"),
     Flag.withDefault(1_000)
   ),
   backlog: Flag.Int("backlog").pipe(
-    Flag.withDescription("How many handshakes may wait for their turn; more are refused"),
+    Flag.withDescription("How many handshakes may wait for their turn; more are refused. Default: 511"),
     Flag.withDefault(511)
   ),
-  duration: durationFlag("duration", Duration.hours(1)).pipe(
-    Flag.withDescription("How long it is watched, from the beginning of the outage; nobody waits for it")
+  duration: durationFlag(
+    "duration",
+    "How long it is watched, from the beginning of the outage; nobody waits for it",
+    Duration.hours(1)
   ),
   seed: Flag.String("seed").pipe(
-    Flag.withDescription("Where the randomness comes from: the same seed, the same storm"),
+    Flag.withDescription("Where the randomness comes from: the same seed, the same storm. Default: storm"),
     Flag.withDefault("storm")
   ),
   fidelity: Flag.Literals("fidelity", ["policy", "connection"]).pipe(
     Flag.withDescription(
-      "What a client is: its policy alone, or a whole connection, which does the same at several times the cost"
+      "What a client is: its policy alone, or a whole connection, which does the same at several times the cost. Default: policy"
     ),
     Flag.withDefault("policy" as const)
   ),
@@ -79,8 +88,13 @@ const flags = {
 const run = Effect.fnUntraced(
   function* ({ json, policy, svg, ...options }: Command.Command.Config.Infer<typeof flags>) {
     const rows: Array<Charts.Row> = []
-    for (const name of policy === "all" ? names : [policy]) {
-      const report = yield* Storm.simulate({ ...options, policy: Storm.policies[name] })
+    const policies = policy === "all" ? names : [policy]
+    for (const name of policies) {
+      const report = yield* Progress.during(
+        // Who presses Ctrl-C does not wait until each of 100,000 clients has been told.
+        Effect.flatMap(Effect.forkDetach(Storm.simulate({ ...options, policy: Storm.policies[name] })), Fiber.join),
+        () => `${name}, ${rows.length + 1} of ${policies.length}`
+      )
       rows.push([name, report])
       if (json) yield* Console.log(JSON.stringify({ policy: name, fidelity: options.fidelity, ...report }))
     }
@@ -101,5 +115,16 @@ const run = Effect.fnUntraced(
 )
 
 export const simulate = Command.make("simulate", flags, run).pipe(
-  Command.withDescription("Watch many clients come back to one server after an outage, in virtual time")
+  Command.withDescription("Watch many clients come back to one server after an outage, in virtual time"),
+  Command.withExamples([
+    { command: "mcp-tether simulate", description: "Ten thousand clients, each reconnect policy side by side" },
+    {
+      command: "mcp-tether simulate --clients 2000 --policy default --outage 5m --svg storm.svg",
+      description: "One policy after a longer outage, and the charts as a picture"
+    },
+    {
+      command: "mcp-tether simulate --fidelity connection --clients 500 --json",
+      description: "Whole connections, for programs"
+    }
+  ])
 )

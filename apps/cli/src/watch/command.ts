@@ -39,7 +39,7 @@ export const watch = Command.make(
     const targets: ReadonlyArray<Target.Target> =
       server.length > 0
         ? [yield* Target.parse(server, asked)]
-        : (yield* Servers.read(asked)).servers.map((server) => ({ _tag: "Configured", server }) as const)
+        : (yield* Servers.read(asked)).servers.map(Target.ofConfigured)
     if (targets.length === 0)
       return yield* new CommandFailed({
         description: "no servers are configured: name a file with --config, or a server; mcp-tether doctor tells more"

@@ -73,7 +73,7 @@ describe("outbox", () => {
     assert.strictEqual(outbox.take(), "reply\n")
   })
 
-  it("calls back once, when there is something to take", () => {
+  it("calls back once, when there is something to take and all who run have sent what they will", async () => {
     const outbox = Outbox.make(100)
     let calls = 0
     const ready = (): void => {
@@ -82,14 +82,17 @@ describe("outbox", () => {
     outbox.onReady(ready)
     assert.strictEqual(calls, 0)
     void outbox.add("one\n", 1, ticket())
-    void outbox.add("two\n", 2, ticket())
+    void Promise.resolve().then(() => outbox.add("two\n", 2, ticket()))
+    assert.strictEqual(calls, 0)
+    await new Promise((resolve) => setImmediate(resolve))
     assert.strictEqual(calls, 1)
     outbox.onReady(ready)
     assert.strictEqual(calls, 2)
-    outbox.take()
+    assert.strictEqual(outbox.take(), "one\ntwo\n")
     outbox.onReady(ready)
     outbox.onReady(undefined)
     void outbox.add("three\n", 3, ticket())
+    await new Promise((resolve) => setImmediate(resolve))
     assert.strictEqual(calls, 2)
   })
 

@@ -82,6 +82,29 @@ describe("deadlines", () => {
     })
   )
 
+  it.effect("that are waited for longer can be removed as before", () =>
+    Effect.gen(function* () {
+      const deadlines = yield* Deadlines.make
+      const { add, due } = book(deadlines)
+      const renewed = add("renewed", 1_000, 700)
+      yield* TestClock.adjust(1_000)
+      deadlines.remove(renewed)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(due, ["renewed"])
+    })
+  )
+
+  it.effect("may be further away than a timer reaches", () =>
+    Effect.gen(function* () {
+      const { add, due } = book(yield* Deadlines.make)
+      add("in a year", 365 * 86_400_000)
+      yield* TestClock.adjust("364 days")
+      assert.deepStrictEqual(due, [])
+      yield* TestClock.adjust("1 day")
+      assert.deepStrictEqual(due, ["in a year"])
+    })
+  )
+
   it.effect("do not outlive their scope", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()

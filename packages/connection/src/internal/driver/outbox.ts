@@ -21,7 +21,7 @@ export interface Outbox {
    * Hands over what is waiting, up to about `maxBytes` in one piece; marks it as sent. `undefined` when nothing waits.
    */
   readonly take: () => string | undefined
-  /** Calls back once when there is something to take, or when the outbox was closed. */
+  /** Calls back once when there is something to take and whatever runs now has run, or when the outbox was closed. */
   readonly onReady: (ready: (() => void) | undefined) => void
   readonly isClosed: () => boolean
   /** Refuses what comes and fails what waits. */
@@ -44,7 +44,8 @@ export const make = (maxBytes: number): Outbox => {
       new Promise((handedOver, failed) => {
         if (closed !== undefined) return failed(closed)
         entries.push({ line, id, ticket, handedOver, failed })
-        wake()
+        // When whatever runs now has run: what else it sends goes in the same piece, and a write costs as much as the rest of a call.
+        if (entries.length === 1) process.nextTick(wake)
       }),
     cancel: (id) => {
       const index = entries.findIndex((entry) => entry.ticket !== undefined && entry.id === id)

@@ -2,6 +2,7 @@
 import {
   Client,
   type ClientContext,
+  type ListToolsResult,
   LOG_LEVEL_META_KEY,
   type McpSubscription,
   type PriorDiscovery,
@@ -119,7 +120,7 @@ export const open = Effect.fnUntraced(function* (
     Effect.forkScoped({ startImmediately: true })
   )
 
-  const client = yield* Effect.callback<Client, ConnectionError>((resume) => {
+  const client = yield* Effect.callback<SessionClient, ConnectionError>((resume) => {
     connect(options, context).then(
       (connected) => resume(Effect.succeed(connected)),
       (error: unknown) =>
@@ -275,6 +276,9 @@ export const open = Effect.fnUntraced(function* (
 const isUnserializable = (error: unknown, { sent }: RequestTicket): boolean =>
   !sent && error instanceof TypeError && error.cause === undefined
 
+/** By what the SDK knows of an era, and by method. */
+const validators = new WeakMap<object, Map<string, StandardSchemaV1 | undefined>>()
+
 /** The SDK's client, which asks for log messages with every request of the modern era. */
 class SessionClient extends Client {
   readonly #logLevel: SessionHost["logLevel"]
@@ -288,8 +292,6 @@ class SessionClient extends Client {
     })
     this.#logLevel = options.host.logLevel
   }
-
-  readonly #validators = new Map<string, StandardSchemaV1 | undefined>()
 
   override request<Method extends RequestMethod>(
     request: { readonly method: Method; readonly params?: Record<string, unknown> },
@@ -308,14 +310,31 @@ class SessionClient extends Client {
     return super.request(request, ...(rest as [StandardSchemaV1, RequestOptions?]))
   }
 
+  /** The tools whose results the SDK checks against their output schemas, and more: they may have lost them since. */
+  #checked: Set<string> | undefined
+
+  listed(list: ListToolsResult): ListToolsResult {
+    for (const { name, outputSchema } of list.tools) {
+      if (outputSchema !== undefined) this.#checked = (this.#checked ?? new Set()).add(name)
+    }
+    return list
+  }
+
+  /** Whether `callTool` does anything beside the request: looking for that in its cache takes a sixth of a call. */
+  hasMoreToDo(tool: string): boolean {
+    return this.#checked?.has(tool) === true || this.getProtocolEra() !== "legacy"
+  }
+
   /**
    * The SDK finds out for every request whether it knows the method, by validating a result that is not there, and renders the error:
-   * a third of what a call costs it (Protocol.request, `codecResultValidator`). What it knows does not change in a session.
+   * a third of what a call costs it (Protocol.request, `codecResultValidator`). What it knows of an era does not change.
    */
   #validatorOf(method: string): StandardSchemaV1 | undefined {
     if (this._negotiatedProtocolVersion === undefined) return undefined
-    if (this.#validators.has(method)) return this.#validators.get(method)
     const codec = this._wireCodec()
+    const known = validators.get(codec) ?? new Map<string, StandardSchemaV1 | undefined>()
+    validators.set(codec, known)
+    if (known.has(method)) return known.get(method)
     const probe = codec.validateResult(method, undefined)
     const validator: StandardSchemaV1 | undefined =
       !probe.ok && probe.reason === "not-in-era"
@@ -332,7 +351,7 @@ class SessionClient extends Client {
               }
             }
           }
-    this.#validators.set(method, validator)
+    known.set(method, validator)
     return validator
   }
 
@@ -346,9 +365,9 @@ class SessionClient extends Client {
 /** A server that ignores what it does not know must not use up the whole time there is to start. */
 const modernOnly = { mode: { pin: "2026-07-28" }, probe: { timeoutMs: 5_000 } } as const
 
-const connect = async (options: Options, context: Context.Context<never>): Promise<Client> => {
+const connect = async (options: Options, context: Context.Context<never>): Promise<SessionClient> => {
   const { negotiation, transport } = options
-  const start = async (channel: Transport, modern: boolean, prior?: PriorDiscovery): Promise<Client> => {
+  const start = async (channel: Transport, modern: boolean, prior?: PriorDiscovery): Promise<SessionClient> => {
     const client = new SessionClient(options, modern)
     serve(client, options.host, context)
     await client.connect(channel, { timeout: noSdkTimeout, ...(prior === undefined ? {} : { prior }) })
@@ -426,19 +445,25 @@ const serve = (client: Client, host: SessionHost, context: Context.Context<never
   }
 }
 
-const dispatch = (client: Client, ticket: RequestTicket, options: RequestOptions): Promise<unknown> => {
+const dispatch = (client: SessionClient, ticket: RequestTicket, options: RequestOptions): Promise<unknown> => {
   const { method, params } = ticket
   const capabilities = client.getServerCapabilities()
   const all = { ...options, cacheMode: "refresh" } as const
   try {
     switch (method) {
-      case "tools/call":
-        return client.callTool(params as Parameters<Client["callTool"]>[0], options)
+      case "tools/call": {
+        const call = params as Parameters<Client["callTool"]>[0]
+        return client.hasMoreToDo(call.name)
+          ? client.callTool(call, options)
+          : send(client, { method, params: call }, options)
+      }
       // Without parameters the SDK walks all pages, and keeps what it needs to check results against output schemas. That a
       // server has no such lists it would tell with a line on stdout.
       case "tools/list":
         if (params !== undefined) break
-        return capabilities?.tools === undefined ? Promise.resolve({ tools: [] }) : client.listTools(undefined, all)
+        return capabilities?.tools === undefined
+          ? Promise.resolve({ tools: [] })
+          : client.listTools(undefined, all).then((list) => client.listed(list))
       case "resources/list":
         if (params !== undefined) break
         return capabilities?.resources === undefined

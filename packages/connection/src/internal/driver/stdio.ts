@@ -1,7 +1,6 @@
 /** stdio: a server in a process group of its own, spoken to over pipes (DESIGN §9). */
 import type { JSONRPCMessage, Transport } from "@modelcontextprotocol/client"
 import { getDefaultEnvironment } from "@modelcontextprotocol/client/stdio"
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -11,7 +10,6 @@ import type * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
-import type * as Pull from "effect/Pull"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -84,7 +82,7 @@ const open = Effect.fnUntraced(function* (
   context.setStderrTail(stderrTail)
   const closeGrace = closeGraceOf(options)
 
-  const { child, destroyPipes } = yield* Pipes.track(spawn(options, closeGrace, context.server))
+  const { child, destroyPipes, read, write } = yield* Pipes.track(spawn(options, closeGrace, context.server))
   const outbox = Outbox.make(writeBytes)
   const broken = Deferred.makeUnsafe<Reason>()
   const clock = yield* Clock.Clock
@@ -95,7 +93,7 @@ const open = Effect.fnUntraced(function* (
   }
   const breaks = (reason: Reason) => Deferred.succeed(broken, reason)
 
-  yield* runIntoStdin(child, outbox).pipe(
+  yield* write(outbox).pipe(
     Effect.catchCause(() => breaks(new TransportClosed({ description: "the server closed its stdin" }))),
     Effect.forkScoped
   )
@@ -104,7 +102,7 @@ const open = Effect.fnUntraced(function* (
     maxBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
     onLine: (line) => receive(line, transport, stderr, conceal)
   })
-  const stdoutEnd = yield* readStdout(child, lines, onBytes).pipe(Effect.flatMap(breaks), endOf)
+  const stdoutEnd = yield* readStdout(read, lines, onBytes).pipe(Effect.flatMap(breaks), endOf)
   const stderrEnd = yield* readStderr(child, stderr, conceal, onBytes).pipe(endOf)
   const drained = Effect.all([Deferred.await(stdoutEnd), Deferred.await(stderrEnd)], { discard: true }).pipe(
     Effect.timeoutOption(drainGrace)
@@ -233,23 +231,9 @@ const leave = (
     yield* drained
   })
 
-const runIntoStdin = (child: ChildProcessSpawner.ChildProcessHandle, outbox: Outbox.Outbox) => {
-  const encoder = new TextEncoder()
-  const pull: Pull.Pull<readonly [Uint8Array]> = Effect.suspend(() => {
-    const text = outbox.take()
-    if (text !== undefined) return Effect.succeed([encoder.encode(text)] as const)
-    return outbox.isClosed() ? Cause.done() : Effect.andThen(ready, pull)
-  })
-  const ready = Effect.callback<void>((resume) => {
-    outbox.onReady(() => resume(Effect.void))
-    return Effect.sync(() => outbox.onReady(undefined))
-  })
-  return Stream.run(Stream.fromPull(Effect.succeed(pull)), child.stdin)
-}
-
 /** Reads until the end, or until a message is too large, and says why it stopped. */
 const readStdout = (
-  child: ChildProcessSpawner.ChildProcessHandle,
+  read: Pipes.Spawned["read"],
   lines: LineSplitter.LineSplitter,
   onBytes: () => void
 ): Effect.Effect<Reason> => {
@@ -258,18 +242,18 @@ const readStdout = (
   })
   const unreadable = new MalformedResponse({ description: "the server sent a message that could not be read" })
   const ended = new TransportClosed({ description: "the server closed its stdout" })
-  return child.stdout.pipe(
-    Stream.runForEachArray((chunks) => {
+  return Effect.map(
+    read((chunk) => {
       onBytes()
-      return chunks.some((chunk) => lines.push(chunk) === "overflow") ? Effect.fail(tooLarge) : Effect.void
+      try {
+        return lines.push(chunk) === "overflow" ? tooLarge : undefined
+      } catch {
+        // The SDK throws on some messages, like one that is nested thousands deep. A reader that dies silently would leave a session
+        // that never hears again.
+        return unreadable
+      }
     }),
-    // The SDK throws on some messages, like one that is nested thousands deep. A reader that dies silently would leave a session
-    // that never hears again.
-    Effect.catchDefect(() => Effect.fail(unreadable)),
-    Effect.match({
-      onSuccess: () => ended,
-      onFailure: (error) => (error._tag === "MalformedResponse" ? error : ended)
-    })
+    (reason) => reason ?? ended
   )
 }
 

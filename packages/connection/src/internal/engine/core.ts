@@ -5,7 +5,6 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Semaphore from "effect/Semaphore"
@@ -79,8 +78,8 @@ export const { Start, LossReported, ReconnectRequested, RefreshRequested } = Dat
 export interface Core {
   readonly server: string
   readonly snapshot: Ref.Ref<Snapshot>
-  readonly states: PubSub.PubSub<ConnectionState.ConnectionState>
-  readonly events: PubSub.PubSub<ConnectionEvent.ConnectionEvent>
+  readonly states: SlidingPubSub.OnDemand<ConnectionState.ConnectionState>
+  readonly events: SlidingPubSub.OnDemand<ConnectionEvent.ConnectionEvent>
   readonly mailbox: Queue.Queue<Signal>
   /** Changes whenever an attempt starts or ends. */
   readonly phase: Ref.Ref<number>
@@ -104,7 +103,7 @@ export interface Core {
   /** Completes when the connection is closed. */
   readonly closed: Deferred.Deferred<void>
   /** The notifications of the sessions, restored or not. */
-  readonly notifications: PubSub.PubSub<ServerNotification>
+  readonly notifications: SlidingPubSub.OnDemand<ServerNotification>
   /**
    * Completes at the next change that can end a wait: to `Ready`, `Failed` or `Closed`. Read it before the snapshot, or a change
    * between the two is missed.
@@ -125,10 +124,12 @@ const streamCapacity = 1024
 
 export const make = Effect.fnUntraced(function* (server: string) {
   const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined, generation: 0 })
-  const states = yield* SlidingPubSub.make<ConnectionState.ConnectionState>({ capacity: streamCapacity, replay: 1 })
-  const events = yield* SlidingPubSub.make<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
-  yield* PubSub.publish(states, ConnectionState.initial)
-  const notifications = yield* SlidingPubSub.make<ServerNotification>({ capacity: streamCapacity })
+  const states = SlidingPubSub.onDemand<ConnectionState.ConnectionState>({
+    capacity: streamCapacity,
+    initial: ConnectionState.initial
+  })
+  const events = SlidingPubSub.onDemand<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
+  const notifications = SlidingPubSub.onDemand<ServerNotification>({ capacity: streamCapacity })
   const mailbox = yield* Queue.unbounded<Signal>()
   const phase = yield* Ref.make(0)
   const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
@@ -154,11 +155,11 @@ export const make = Effect.fnUntraced(function* (server: string) {
       })
       if (changed === undefined) return false
       const { before, state } = changed
-      if (state !== before) yield* PubSub.publish(states, state)
-      yield* PubSub.publish(events, event)
+      if (state !== before) yield* states.publish(state)
+      yield* events.publish(event)
       yield* telemetry.record(event)
       const more = then(event.at)
-      if (more !== undefined) yield* PubSub.publish(events, more)
+      if (more !== undefined) yield* events.publish(more)
       if (state !== before && settles(state)) {
         const ended = turn
         turn = Deferred.makeUnsafe()

@@ -10,9 +10,10 @@ import type * as Scope from "effect/Scope"
 
 /** One wait. */
 export interface Deadline {
-  /** On the clock that does not stand still or jump when somebody sets the time. */
-  readonly at: number
-  readonly millis: number
+  /** On the clock that does not jump when somebody sets the time. */
+  at: number
+  /** How long before that it was set. */
+  millis: number
   /** Called when it is due: for how many milliseconds more it is waited for, or 0 when the wait is over. */
   readonly due: () => number
 }
@@ -44,7 +45,8 @@ export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(fun
   const sleepUntil = (at: number): void => {
     sleeper?.interruptUnsafe()
     wakesAt = at
-    const sleeping = Effect.runForkWith(context)(Effect.sleep(Duration.millis(Math.max(0, Math.ceil(at - now())))))
+    const left = Math.min(longestSleep, Math.max(0, Math.ceil(at - now())))
+    const sleeping = Effect.runForkWith(context)(Effect.sleep(Duration.millis(left)))
     sleeper = sleeping
     sleeping.addObserver((exit) => {
       if (sleeper === sleeping && exit._tag === "Success") wake()
@@ -60,7 +62,10 @@ export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(fun
         if (deadline.at > until) break
         remove(deadline)
         const more = deadline.due()
-        if (more > 0) add(more, deadline.due)
+        if (more <= 0) continue
+        deadline.millis = more
+        deadline.at = now() + more
+        insert(deadline)
       }
     }
     let next = Number.POSITIVE_INFINITY
@@ -90,3 +95,6 @@ export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(fun
 })
 
 const nanosPerMilli = 1_000_000
+
+/** In milliseconds: timers know no longer ones than 2^31. */
+const longestSleep = 2 ** 31 - 1

@@ -28,6 +28,7 @@ import * as Patience from "./patience.ts"
 import * as Requests from "./requests.ts"
 import * as Restoration from "./restoration.ts"
 import * as SessionScopes from "./sessionScopes.ts"
+import type * as SlidingPubSub from "./slidingPubSub.ts"
 import * as Supervisor from "./supervisor.ts"
 import * as Turns from "./turns.ts"
 
@@ -81,7 +82,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     context,
     desired,
     questions,
-    onNotification: (notification) => Effect.runSyncWith(context)(PubSub.publish(core.notifications, notification))
+    onNotification: (notification) => Effect.runSyncWith(context)(core.notifications.publish(notification))
   })
   const scope = yield* Scope.fork(yield* Effect.scope)
   const closeTimeout = options.closeTimeout ?? own.transport.closeWithin?.() ?? Duration.seconds(15)
@@ -125,17 +126,17 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     name: core.server,
     request: (method, params, options) => requests.request(method, params, options, toolOf(method, params)),
     state: Effect.sync(() => Ref.getUnsafe(core.snapshot).state),
-    changes: Stream.takeUntil(Stream.fromPubSub(core.states), (state) => state._tag === "Closed"),
+    changes: Stream.takeUntil(streamOf(core.states), (state) => state._tag === "Closed"),
     events: Stream.suspend(() =>
       Ref.getUnsafe(core.snapshot).state._tag === "Closed"
         ? Stream.empty
-        : Stream.takeUntil(Stream.fromPubSub(core.events), (event) => event._tag === "Closed")
+        : Stream.takeUntil(streamOf(core.events), (event) => event._tag === "Closed")
     ),
     awaitReady: ready(0),
     reconnect: replaced("reconnect"),
     refresh: Effect.scoped(
       Effect.gen(function* () {
-        const events = yield* PubSub.subscribe(core.events)
+        const events = yield* PubSub.subscribe(yield* core.events.pubsub)
         const seen = Ref.getUnsafe(core.snapshot).generation
         const refused: Effect.Effect<never, ConnectionUnavailable> = Effect.flatMap(PubSub.take(events), (event) =>
           event._tag === "RefreshFailed" && event.generation === seen
@@ -147,7 +148,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     ),
     catalog: Effect.sync(catalogs.current),
     health: Effect.sync(() => core.vitals.health(Ref.getUnsafe(core.snapshot).published, requests.waiting())),
-    notifications: untilClosed(Stream.fromPubSub(core.notifications)),
+    notifications: untilClosed(streamOf(core.notifications)),
     notify: (method, params) =>
       requests.onSession(method, options.defaults, ({ session }) => session.notify(method, params)),
     setLogLevel: (level) =>
@@ -299,8 +300,8 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     uri: string
   ): Effect.fn.Return<Stream.Stream<ResourceUpdate>, RequestError, Scope.Scope> {
     // Before the server knows of the reader, so that nothing it says at once is missed.
-    const notifications = yield* PubSub.subscribe(core.notifications)
-    const events = yield* PubSub.subscribe(core.events)
+    const notifications = yield* PubSub.subscribe(yield* core.notifications.pubsub)
+    const events = yield* PubSub.subscribe(yield* core.events.pubsub)
     yield* subscribed(uri)
     const updates = Stream.fromSubscription(notifications).pipe(
       Stream.filter(
@@ -318,6 +319,9 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
 
   return engine
 })
+
+const streamOf = <A>({ pubsub }: SlidingPubSub.OnDemand<A>): Stream.Stream<A> =>
+  Stream.unwrap(Effect.map(pubsub, (made) => Stream.fromPubSub(made)))
 
 const isRejected = (exit: Exit.Exit<unknown, RequestError>): boolean =>
   Exit.isFailure(exit) && Option.exists(Cause.findErrorOption(exit.cause), (error) => error._tag === "ServerRejected")

@@ -15,7 +15,7 @@ import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as Heartbeats from "../../Heartbeat.ts"
 import type { Admission } from "../../McpConnection.ts"
-import type { SessionHost } from "../../McpSession.ts"
+import type { McpSession, SessionHost } from "../../McpSession.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
@@ -307,18 +307,23 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
 
   /** Turns the loss of the session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. */
   const watch = (session: Core.Published): Effect.Effect<void> =>
-    lossOf(session).pipe(
-      Effect.catchCause((cause) => Effect.succeed(core.defect("transport", cause))),
-      Effect.raceFirst(follow(session)),
-      Effect.raceFirst(session.suspicions.untilLost),
-      Effect.raceFirst(tend(session)),
+    Effect.raceAllFirst([
+      ...lossesOf(session).map((loss) =>
+        Effect.catchCause(loss, (cause) => Effect.succeed(core.defect("transport", cause)))
+      ),
+      follow(session),
+      // A fiber that waits weighs more than a kibibyte: none waits for what cannot come.
+      ...(session.session.isolation === "perRequest" ? [session.suspicions.untilLost] : []),
+      ...(canMissChanges(session.session) ? [tend(session)] : [])
+    ]).pipe(
       Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
       Effect.asVoid
     )
 
-  const lossOf = (published: Core.Published): Effect.Effect<ConnectionError> => {
+  /** What can tell of the loss: the session, and its silence. */
+  const lossesOf = (published: Core.Published): ReadonlyArray<Effect.Effect<ConnectionError>> => {
     const { session } = published
-    if (heartbeat === undefined) return session.lost
+    if (heartbeat === undefined) return [session.lost]
     const notes: Liveness.Notes = {
       missed: core.telemetry.missedHeartbeat,
       jumped: (jumped) => {
@@ -338,14 +343,17 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         published.lookDue = at
       }
     }
-    return Effect.raceFirst(
+    return [
       session.lost,
       Effect.map(Liveness.untilDead(session, heartbeat, notes), (reason) => core.error(reason, stderrTail()))
-    )
+    ]
   }
 
   return { run, watch }
 })
+
+/** Whether it has to be asked to tell of changes, or tells of them on a stream that can break by itself. */
+const canMissChanges = ({ info, isolation }: McpSession): boolean => info.era === "modern" || isolation === "perRequest"
 
 /** In milliseconds: how long a stream of notifications has to live for its end to be no surprise. */
 const provenStream = 10_000

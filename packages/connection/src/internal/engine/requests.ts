@@ -189,23 +189,29 @@ export const make = (
     return Effect.catch(
       millis === Number.POSITIVE_INFINITY
         ? sent
-        : Clock.clockWith((clock) => {
-            if (onProgress !== undefined || questions !== undefined) {
-              patience = Patience.make(millis, questions ?? noQuestions, () => clock.currentTimeMillisUnsafe())
-            }
-            const deadline = deadlines.add(millis, () => {
-              const left = patience?.left() ?? 0
-              if (left > 0) return left
-              // Its fiber has not come to it yet: it yielded to others.
-              if (ticket.expire === undefined) return 1
-              // Evaluated after the request was cancelled, so that `sent` cannot change any more.
-              ticket.expire(Effect.suspend(() => Effect.fail(timedOut(call, ticket))))
-              return 0
-            })
-            return Effect.onExit(sent, () => {
-              deadlines.remove(deadline)
-              return Effect.void
-            })
+        : Effect.suspend(() => {
+            let deadline: Deadlines.Deadline | undefined
+            return Effect.onExit(
+              Clock.clockWith((clock) => {
+                if (onProgress !== undefined || questions !== undefined) {
+                  patience = Patience.make(millis, questions ?? noQuestions, () => clock.currentTimeMillisUnsafe())
+                }
+                deadline = deadlines.add(millis, () => {
+                  const left = patience?.left() ?? 0
+                  if (left > 0) return left
+                  // Its fiber has not come to it yet: it yielded to others.
+                  if (ticket.expire === undefined) return 1
+                  // Evaluated after the request was cancelled, so that `sent` cannot change any more.
+                  ticket.expire(Effect.suspend(() => Effect.fail(timedOut(call, ticket))))
+                  return 0
+                })
+                return sent
+              }),
+              () => {
+                if (deadline !== undefined) deadlines.remove(deadline)
+                return Effect.void
+              }
+            )
           }),
       (failure) =>
         failure._tag === "ConnectionError" ? recover(call, published, ticket, failure) : Effect.fail(failure)

@@ -58,6 +58,16 @@ const mayHaveRestarted = ({ reason }: ConnectionError): boolean =>
   reason._tag === "TransportClosed" ||
   (reason._tag === "ServerUnavailable" && reason.status !== 429)
 
+/** Of a session whose every failure is its end. */
+const none: Suspicions = {
+  isOpen: () => false,
+  settled: Effect.void,
+  raise: (error) => {
+    throw error
+  },
+  untilLost: Effect.never
+}
+
 export const make = Effect.fnUntraced(function* (
   session: McpSession,
   options: {
@@ -68,6 +78,7 @@ export const make = Effect.fnUntraced(function* (
     readonly onRestart: () => void
   }
 ) {
+  if (session.isolation === "shared") return none
   const clock = yield* Clock.Clock
   const raised = yield* Queue.unbounded<readonly [Doubt, ConnectionError]>()
   let open: Doubt | undefined

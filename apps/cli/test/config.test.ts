@@ -55,6 +55,22 @@ describe("a configured server", () => {
     })
   )
 
+  scenario("offers the tools that its file says, and says why it does not call another one", ({ home, run }) =>
+    Effect.gen(function* () {
+      const file = path.join(home, "some.json")
+      const some = { ...everything, enabled_tools: ["echo", "get-sum"], disabled_tools: ["get-sum"] }
+      writeFileSync(file, JSON.stringify({ mcpServers: { some } }))
+      const tools = yield* run("tools", "some", "--config", file, "--json")
+      assert.deepStrictEqual(
+        (JSON.parse(tools.stdout) as ReadonlyArray<{ readonly name: string }>).map(({ name }) => name),
+        ["echo"]
+      )
+      const call = yield* run("call", "some", "get-sum", "--arg", "a=1", "--arg", "b=2", "--config", file)
+      assert.deepStrictEqual([call.code, call.stdout], [1, ""])
+      assert.include(call.stderr, "some does not offer get-sum: it is turned off (tools.except; disabled_tools")
+    })
+  )
+
   scenario("that is not there, or cannot be used, is told of with what is", ({ file, run }) =>
     Effect.gen(function* () {
       const unknown = yield* run("ping", "evrything", "--config", file)

@@ -28,9 +28,10 @@ const lost = ConnectionEvent.SessionLost({ at: 5000, generation: 1, error: died,
 describe("what a dashboard knows", () => {
   it("counts outages and downtime, and keeps the last trouble with the server's last words", () => {
     let board = Board.withState(new Map(), "files", ready(1, 1000))
-    board = Board.withEvent(board, { _tag: "ServerEvent", server: "files", event: lost })
+    board = Board.withEvent(board, { _tag: "ServerEvent", connection: 1, server: "files", event: lost })
     board = Board.withEvent(board, {
       _tag: "ServerEvent",
+      connection: 1,
       server: "files",
       event: ConnectionEvent.SessionReady({ at: 7500, generation: 2, server, downtimeMillis: 2500 })
     })
@@ -61,7 +62,7 @@ describe("how it looks", () => {
     let board = Board.withState(new Map(), "files", ready(1, 1000))
     board = Board.withPing(Board.withPing(board, "files", 4), "files", 8)
     board = Board.withState(board, "search", ready(1, 1000))
-    board = Board.withEvent(board, { _tag: "ServerEvent", server: "search", event: lost })
+    board = Board.withEvent(board, { _tag: "ServerEvent", connection: 1, server: "search", event: lost })
     board = Board.withState(
       board,
       "search",
@@ -87,6 +88,7 @@ describe("how it looks", () => {
     let board = Board.withState(new Map(), "x", ConnectionState.Failed({ error: loud, lostAt: undefined }))
     board = Board.withEvent(board, {
       _tag: "ServerEvent",
+      connection: 1,
       server: "x",
       event: ConnectionEvent.GaveUp({ at: 0, error: loud })
     })

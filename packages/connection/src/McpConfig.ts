@@ -128,9 +128,9 @@ export interface ServerConfig {
   readonly startupTimeout: Duration.Duration | undefined
   /** How long it may take to answer (`requestTimeout`, `toolTimeout`, `tool_timeout_sec`, `timeout`). */
   readonly requestTimeout: Duration.Duration | undefined
-  /** The only tools to offer (`enabled_tools`, `includeTools`); it is for the caller to keep to it. */
+  /** The only tools to offer (`enabled_tools`, `includeTools`, and `tools` of Copilot); see `ToolFilter`. */
   readonly enabledTools: ReadonlyArray<string> | undefined
-  /** Tools not to offer (`disabled_tools`, `excludeTools`, `disabledTools`); it is for the caller to keep to it. */
+  /** Tools not to offer (`disabled_tools`, `excludeTools`, `disabledTools`), also where `enabledTools` has them. */
   readonly disabledTools: ReadonlyArray<string> | undefined
   /** What else the entry says. It is secret because nobody here knows what it is. */
   readonly rest: Redacted.Redacted<Readonly<Record<string, unknown>>>
@@ -352,7 +352,7 @@ export const places: (options?: DiscoverOptions) => Effect.Effect<ReadonlyArray<
 export const transport: (server: ServerConfig) => McpTransport<ChildProcessSpawner.ChildProcessSpawner> = Use.transport
 
 /**
- * The options of a connection to a server: its name, its transport, and its timeouts.
+ * The options of a connection to a server: its name, its transport, its timeouts, and which of its tools are offered.
  *
  * @category conversions
  * @since 0.1.0

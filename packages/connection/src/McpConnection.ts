@@ -60,12 +60,14 @@ import type * as Heartbeat from "./Heartbeat.ts"
 import * as Engine from "./internal/engine/engine.ts"
 import * as EngineOptions from "./internal/engine/options.ts"
 import * as ToolStream from "./internal/engine/toolStream.ts"
+import * as Filtered from "./internal/filtered.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
 import type { ParamsOf, Refusal, ResultOf, ServerNotification, SessionFailure, SessionInfo } from "./McpSession.ts"
 import type { McpTransport } from "./McpTransport.ts"
 import type { ReconnectPolicy } from "./ReconnectPolicy.ts"
 import type { ReplayPolicy } from "./ReplayPolicy.ts"
 import type { ConnectionClosed, ConnectionUnavailable, RequestError } from "./RequestError.ts"
+import type { ToolFilter } from "./ToolFilter.ts"
 
 /**
  * What a connection offers. It outlives its sessions: every operation goes to the session that is current when it is sent.
@@ -147,6 +149,8 @@ export interface Shape {
    * have been lost.
    */
   readonly resourceUpdates: (uri: string) => Stream.Stream<ResourceUpdate, RequestError>
+  /** Which of the server's tools are offered (see `tools`); `undefined`: all. It may change under a connection of a fleet. */
+  readonly toolFilter: Effect.Effect<ToolFilter | undefined>
   /** The last known lists, also while there is no session; a list that was never asked for is absent. */
   readonly catalog: Effect.Effect<Catalog>
   /**
@@ -320,6 +324,11 @@ export interface Options<R = never> {
    * multiply the load; beyond it a failed request fails. Default: 1,000 and 100.
    */
   readonly replayBudget?: { readonly burst: number; readonly perSecond: number } | undefined
+  /**
+   * Which of the server's tools are offered. What is left out is in no list, and a call of it fails with `InvalidRequest` and says why. A
+   * name that is no tool of the server is told of in the log. Default: all of them.
+   */
+  readonly tools?: ToolFilter | undefined
   /** Answers to the server's own requests. Default: none. */
   readonly handlers?: Handlers<R> | undefined
   /** The roots that the server may ask for; an empty list declares that there may be some later. Default: none, undeclared. */
@@ -394,8 +403,9 @@ export const make: <R = never>(
       : Effect.flatMap(decodeRequest(options, method, params), (decoded) => engine.request(method, params, decoded))
 
   const { request: _, ...shared } = engine
-  return McpConnection.of({
+  const connection = McpConnection.of({
     ...shared,
+    toolFilter: Effect.succeed(undefined),
     request: (method, ...[params, options]) => send(method, params, options),
     callTool: (params, options) => send("tools/call", params, options),
     callToolStream: (params, options = {}) =>
@@ -420,6 +430,13 @@ export const make: <R = never>(
     complete: (params, options) => send("completion/complete", params, options),
     ping: (options) => Effect.asVoid(send("ping", undefined, options))
   })
+  const { tools } = options
+  if (tools === undefined) return connection
+  return Filtered.make(
+    connection,
+    () => tools,
+    (names) => Filtered.warn(connection.name, names)
+  ).connection
 })
 
 /**

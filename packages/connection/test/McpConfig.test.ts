@@ -196,7 +196,7 @@ describe("the forms of clients", () => {
     "python": {
       "command": "python", "args": ["-m", "server"], "cwd": "~/tools",
       "env": { "API_KEY": "$GITHUB_TOKEN" }, "timeout": 30000, "trust": false,
-      "includeTools": ["read"], "excludeTools": ["write"]
+      "includeTools": ["read(file.txt)"], "excludeTools": ["write"]
     },
     "remote": { "httpUrl": "https://x.example.com/mcp", "url": "https://x.example.com/sse" }
   }

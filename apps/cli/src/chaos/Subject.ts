@@ -1,5 +1,5 @@
 /** The server that is put under load and killed. */
-import { type ConnectionState, type McpConnection, McpTransport } from "@mcp-tether/connection"
+import { type ConnectionState, type McpConnection, McpTransport, type ToolFilter } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
@@ -20,6 +20,8 @@ export interface Subject {
   readonly over: "stdio" | "http"
   readonly bundled: boolean
   readonly transport: McpTransport.McpTransport<Spawner>
+  /** Which of its tools are offered; `undefined`: all. */
+  readonly tools: ToolFilter.ToolFilter | undefined
   /** The process group that serves this session. */
   readonly groupOf: (ready: Ready) => number | undefined
   /** What is done to it, and how often in relation. */
@@ -36,12 +38,14 @@ const weights = { kill: 5, terminate: 2, hang: 2, freeze: 2 } as const
 export const command = (
   label: string,
   transport: McpTransport.McpTransport<Spawner>,
+  tools: Subject["tools"],
   workload: Subject["workload"]
 ): Subject => ({
   label,
   over: "stdio",
   bundled: false,
   transport,
+  tools,
   groupOf: ({ server }) => server.pid,
   weights,
   workload,
@@ -61,6 +65,7 @@ export const bundled = Effect.fnUntraced(function* (
     label: "the bundled ledger server",
     over,
     bundled: true,
+    tools: undefined,
     workload: () => Effect.succeed(Workload.ledger),
     ledger: Effect.map(
       Effect.orElseSucceed(fs.readFileString(file), () => ""),

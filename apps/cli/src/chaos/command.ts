@@ -95,7 +95,7 @@ const subjectOf = Effect.fnUntraced(function* ({ arg, config, project, server, t
     )
   if (Option.isSome(transport)) return yield* refuse("--transport is for the server that comes with this command")
   const workload = Option.isSome(tool) ? Workload.named(tool.value, arg) : Workload.readOnly
-  return Subject.command(Target.nameOf(target), yield* transportTo(target), workload)
+  return Subject.command(Target.nameOf(target), yield* transportTo(target), Target.filterOf(target), workload)
 })
 
 const run = Effect.fnUntraced(function* (given: Flags) {

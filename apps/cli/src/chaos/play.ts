@@ -80,6 +80,7 @@ const under = Effect.fnUntraced(function* (
     McpConnection.make({
       name: subject.bundled ? "ledger" : subject.label,
       transport: subject.transport,
+      tools: subject.tools,
       client: { name: "mcp-tether", version: packageJson.version },
       start: "lazy",
       // The sessions that end here are ended on purpose: each counts as proven, so that what shows is no flapping server's backoff.

@@ -24,7 +24,7 @@ import * as StoredAuthProvider from "../auth/StoredAuthProvider.ts"
 import type { TokenStore } from "../auth/TokenStore.ts"
 import { CommandFailed } from "../CommandFailed.ts"
 import * as Progress from "./Progress.ts"
-import { nameOf, type Target, wayOf } from "./Target.ts"
+import { filterOf, nameOf, type Target, wayOf } from "./Target.ts"
 
 /** A span that people write, like "30 seconds" or `30s`. */
 export const durationFlag = (name: string, description: string, byDefault: Duration.Input & string) =>
@@ -71,6 +71,7 @@ export const withSession = <A>(
   Effect.gen(function* () {
     const connection = yield* McpConnection.make({
       transport: yield* transportTo(target),
+      tools: filterOf(target),
       client: { name: "mcp-tether", version: packageJson.version },
       startWithin: timeout,
       requestTimeout: timeout,

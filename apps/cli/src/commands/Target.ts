@@ -1,4 +1,5 @@
 /** Which server a command is about: one that is configured, a URL, or a command with its arguments. */
+import { McpConfig, type ToolFilter } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
@@ -133,6 +134,10 @@ export const nameOf = (target: Target): string => {
       return target.server.name
   }
 }
+
+/** Which of its tools are offered; `undefined`: all. */
+export const filterOf = (target: Target): ToolFilter.ToolFilter | undefined =>
+  target._tag === "Configured" ? McpConfig.connection(target.server).tools : undefined
 
 /** How the server is reached: what advice and logins are about. */
 export const wayOf = (

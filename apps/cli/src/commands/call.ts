@@ -1,5 +1,5 @@
 /** `mcp-tether call`: calls one tool. */
-import type { McpConnection } from "@mcp-tether/connection"
+import { type McpConnection, ToolFilter } from "@mcp-tether/connection"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Argument from "effect/cli/Argument"
@@ -43,6 +43,11 @@ export const call = Command.make(
         // Also what the connection needs to know whether the call may be sent again.
         const tools = yield* connection.listTools()
         const tool = tools.find((tool) => tool.name === name)
+        const refusal = ToolFilter.refusal(Target.filterOf(target), name)
+        if (refusal !== undefined)
+          return yield* new CommandFailed({
+            description: `${Target.nameOf(target)} does not offer ${name}: ${refusal}`
+          })
         if (tool === undefined)
           return yield* new CommandFailed({
             description: `${Target.nameOf(target)} has no tool ${name}; it has ${tools.map((tool) => tool.name).join(", ") || "none"}`

@@ -44,6 +44,7 @@ export const withEvent = (board: Board, event: McpFleet.FleetEvent): Board => {
     left.delete(event.server)
     return left
   }
+  if (event._tag !== "ServerEvent") return board
   const row = board.get(event.server)
   if (row === undefined) return board
   const changed = (changes: Partial<Row>): Board => new Map(board).set(event.server, { ...row, ...changes })

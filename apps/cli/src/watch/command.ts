@@ -46,7 +46,10 @@ export const watch = Command.make(
       })
     yield* Effect.gen(function* () {
       const servers = yield* Effect.forEach(targets, (target) =>
-        Effect.map(transportTo(target), (transport) => [nameFor(target), { transport }] as const)
+        Effect.map(
+          transportTo(target),
+          (transport) => [nameFor(target), { transport, tools: Target.filterOf(target) }] as const
+        )
       )
       const fleet = yield* McpFleet.make(Object.fromEntries(servers)).pipe(
         Effect.mapError((error) => new CommandFailed({ description: error.message }))

@@ -10,8 +10,10 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import type * as Path from "effect/Path"
 import type * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
@@ -42,7 +44,7 @@ export interface Options extends Partial<Omit<McpConnection.Options, "transport"
 export type Connection = McpConnection.Shape
 
 /** What a test may need. */
-export type Services = ChildProcessSpawner.ChildProcessSpawner | Scope.Scope
+export type Services = ChildProcessSpawner.ChildProcessSpawner | FileSystem.FileSystem | Path.Path | Scope.Scope
 
 export interface Rig {
   /** A directory of the test's own. */

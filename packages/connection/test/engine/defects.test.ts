@@ -62,6 +62,23 @@ describe("a defect in the driver", () => {
     })
   )
 
+  it.effect("an admission throws before it is an effect: the same, and nothing is being opened any more", () =>
+    Effect.gen(function* () {
+      const simulation = SimulatedServer.makeUnsafe()
+      let asked = 0
+      const connection = yield* connect(simulation, {
+        admission: (attempt) => {
+          asked += 1
+          if (asked === 1) throw bug
+          return attempt
+        }
+      })
+      yield* failedByDefect(connection, "transport")
+      assert.strictEqual((yield* connection.health).transport, "closed")
+      yield* revives(connection)
+    })
+  )
+
   it.effect("open dies under a required start: make fails with the typed error", () =>
     Effect.gen(function* () {
       const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.die(bug) })

@@ -166,9 +166,10 @@ describe("a fleet", () => {
       )
       yield* fleet.events.pipe(
         Stream.runForEach((event) =>
-          Effect.sync(() =>
-            events.push(`${event.server} ${event._tag === "ServerEvent" ? event.event._tag : event.change}`)
-          )
+          Effect.sync(() => {
+            if (event._tag === "ServerEvent") events.push(`${event.server} ${event.event._tag}`)
+            else events.push(event._tag)
+          })
         ),
         Effect.forkScoped({ startImmediately: true })
       )

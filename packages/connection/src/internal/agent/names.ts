@@ -21,6 +21,16 @@ export const qualified = (
   })
 }
 
+/** Whether a name is what a tool is called where no other one is called like it. */
+export const isPlain = (name: string, server: string, tool: string): boolean =>
+  name === `${clean(server)}__${clean(tool)}`
+
+/** The tool that a name is about, if it is one of this server. */
+export const toolOf = (name: string, server: string): string | undefined => {
+  const prefix = `${clean(server)}__`
+  return name.startsWith(prefix) ? name.slice(prefix.length) : undefined
+}
+
 const clean = (text: string): string => text.replaceAll(/[^A-Za-z0-9_-]/g, "_")
 
 const hashed = (name: string, what: string): string => {

@@ -7,10 +7,12 @@ import * as AiTool from "effect/ai/Tool"
 import * as AiToolkit from "effect/ai/Toolkit"
 import type { Agent, Answer, Fleet, Offer, Options, Source, Toolkit } from "../../McpAgent.ts"
 import type * as McpConnection from "../../McpConnection.ts"
+import * as ToolFilter from "../../ToolFilter.ts"
 import * as Answers from "./answers.ts"
 import { isCallable } from "./callable.ts"
 import * as FirstList from "./firstList.ts"
 import * as Names from "./names.ts"
+import * as Words from "./words.ts"
 
 interface Known extends Offer {
   readonly connection: McpConnection.Shape
@@ -46,8 +48,19 @@ export const make = (source: Source, options: Options = {}): Agent => {
   const askByName = (name: string, args: unknown): Effect.Effect<Answer> =>
     Effect.flatMap(current, ({ offers }) => {
       const offer = offers.find((offer) => offer.name === name)
-      return offer === undefined ? Effect.succeed(Answers.failed(`There is no tool ${name}.`)) : ask(offer, args)
+      return offer === undefined ? notOffered(name) : ask(offer, args)
     })
+
+  /** A tool that is turned off is one that the model may know from before. */
+  const notOffered = Effect.fnUntraced(function* (name: string): Effect.fn.Return<Answer> {
+    for (const [server, connection] of yield* connections) {
+      const filter = yield* connection.toolFilter
+      const tool = filter?.except?.find((tool) => Names.isPlain(name, server, tool)) ?? Names.toolOf(name, server) ?? ""
+      const refusal = tool === "" ? undefined : ToolFilter.refusal(filter, tool)
+      if (refusal !== undefined) return Answers.failed(Words.turnedOff(name, refusal))
+    }
+    return Answers.failed(`There is no tool ${name}.`)
+  })
 
   return {
     offers: Effect.map(current, ({ offers }) => offers.map(({ name, server, tool }) => ({ name, server, tool }))),

@@ -37,6 +37,9 @@ export const ofError = (tool: string, error: RequestError): string => {
   }
 }
 
+/** Of a tool that its server may have, and that is not for this agent. */
+export const turnedOff = (tool: string, refusal: string): string => `${tool} did not run: ${refusal}. Do without it.`
+
 /** Whether nobody can say that a call of a tool did not run. */
 export const mayHaveRun = (error: RequestError): boolean => {
   switch (error._tag) {

@@ -12,15 +12,24 @@ import * as Read from "./read.ts"
 
 type Services = FileSystem.FileSystem | Path.Path
 
-export const load = Effect.fnUntraced(function* (
+export const load = (file: string, options: LoadOptions = {}): Effect.Effect<McpConfig, InvalidConfig, Services> =>
+  Effect.map(loadText(file, options), ({ config }) => config)
+
+/** With its text, by which it is seen whether it is another one. */
+export const loadText = Effect.fnUntraced(function* (
   file: string,
-  options: LoadOptions = {}
-): Effect.fn.Return<McpConfig, InvalidConfig, Services> {
+  options: LoadOptions
+): Effect.fn.Return<{ readonly text: string; readonly config: McpConfig }, InvalidConfig, Services> {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const absolute = path.resolve(file)
   const text = yield* Effect.mapError(fs.readFileString(absolute), (error) => unreadable(file, error))
-  return yield* Read.read(text, { ...options, cwd: options.cwd ?? Places.projectOf(path, absolute), path: file })
+  const config = yield* Read.read(text, {
+    ...options,
+    cwd: options.cwd ?? Places.projectOf(path, absolute),
+    path: file
+  })
+  return { text, config }
 })
 
 const unreadable = (file: string, error: PlatformError.PlatformError): InvalidConfig =>

@@ -56,7 +56,7 @@ export const read = Effect.fnUntraced(function* (
     required: entry.required ?? false,
     startupTimeout: startupTimeoutOf(entry),
     requestTimeout: requestTimeoutOf(entry, log, context.client),
-    enabledTools: entry.enabled_tools ?? entry.includeTools,
+    enabledTools: entry.enabled_tools ?? entry.includeTools?.map(withoutArguments) ?? onlyTools(raw),
     disabledTools: entry.disabled_tools ?? entry.excludeTools ?? entry.disabledTools,
     rest: Redacted.make(Object.fromEntries(Object.entries(raw).filter(([key]) => !Entry.isKnown(key))), {
       label: "what other clients know"
@@ -67,12 +67,23 @@ export const read = Effect.fnUntraced(function* (
 /** What a fleet takes: one name that it does not take would keep it from all of its servers. */
 const names = /^\P{Cc}{1,128}$/u
 
+/** Gemini CLI takes `tool(arguments)` for the tool. No name of a tool has parentheses. */
+const withoutArguments = (tool: string): string => tool.replace(/\(.*$/s, "")
+
+/** `tools` of Copilot: a list of names, or `*` for all. Codex has a table of approvals by that name. */
+const onlyTools = ({ tools }: Readonly<Record<string, unknown>>): ReadonlyArray<string> | undefined =>
+  isNames(tools) && !tools.includes("*") ? tools : undefined
+
+const isNames = (value: unknown): value is ReadonlyArray<string> =>
+  Array.isArray(value) && value.every((name) => typeof name === "string")
+
 /** A server is used unless one of the two says that it is not. */
 const isDisabled = (raw: unknown): boolean => isRecord(raw) && (raw["disabled"] === true || raw["enabled"] === false)
 
 /** Notes them, and answers what was probably meant. */
 const unknownKeys = (raw: Readonly<Record<string, unknown>>, log: Report): ReadonlyArray<readonly [string, string]> =>
   Object.keys(raw).flatMap((key) => {
+    if (key === "tools" && isNames(raw[key])) return []
     const instead = Object.hasOwn(Entry.notApplied, key) ? Entry.notApplied[key] : undefined
     if (instead !== undefined) log.note([key], "NotApplied", instead)
     if (instead !== undefined || Entry.isKnown(key) || Entry.foreign.has(key)) return []

@@ -44,18 +44,26 @@ const timeouts = ({ requestTimeout, startupTimeout }: ServerConfig) => ({
   ...(requestTimeout === undefined ? {} : { requestTimeout })
 })
 
+const filter = ({ disabledTools, enabledTools }: ServerConfig) =>
+  enabledTools === undefined && disabledTools === undefined
+    ? {}
+    : { tools: { only: enabledTools, except: disabledTools } }
+
 export const connection = (server: ServerConfig): McpConnection.Options<Spawner> => ({
   name: server.name,
   transport: transport(server),
-  ...timeouts(server)
+  ...timeouts(server),
+  ...filter(server)
+})
+
+/** A server of a fleet. */
+export const member = (server: ServerConfig): McpFleet.Server<Spawner> => ({
+  transport: transport(server),
+  required: server.required,
+  source: server.transport,
+  ...timeouts(server),
+  ...filter(server)
 })
 
 export const fleet = (config: McpConfig): McpFleet.Servers<Spawner> =>
-  Object.fromEntries(
-    config.servers
-      .filter((server) => !server.disabled)
-      .map((server) => [
-        server.name,
-        { transport: transport(server), required: server.required, source: server.transport, ...timeouts(server) }
-      ])
-  )
+  Object.fromEntries(config.servers.filter((server) => !server.disabled).map((server) => [server.name, member(server)]))

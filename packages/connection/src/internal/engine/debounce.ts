@@ -5,11 +5,18 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 
 /** Servers announce a change for each tool they register; 300 ms and 2 s are Cline's numbers (reference/peers.md). */
-const quietMillis = 300
-const patienceMillis = 2000
+const announcements: Pace = { quietMillis: 300, patienceMillis: 2000 }
+
+export interface Pace {
+  readonly quietMillis: number
+  readonly patienceMillis: number
+}
 
 /** Takes all of a burst, from its first element on. */
-export const settled = Effect.fnUntraced(function* <A>(queue: Queue.Dequeue<A>): Effect.fn.Return<ReadonlyArray<A>> {
+export const settled = Effect.fnUntraced(function* <A>(
+  queue: Queue.Dequeue<A>,
+  { patienceMillis, quietMillis }: Pace = announcements
+): Effect.fn.Return<ReadonlyArray<A>> {
   const burst = [yield* Queue.take(queue)]
   const end = (yield* Clock.currentTimeMillis) + patienceMillis
   while (true) {

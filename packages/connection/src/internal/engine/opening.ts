@@ -65,7 +65,8 @@ export const open = <R>(
       const attempt = yield* makeAttempt(core, options)
       core.vitals.attempt("begins")
       const run = attempt.run.pipe(Scope.provide(scope))
-      const exit = yield* (options.admission?.(run) ?? run).pipe(restore, Effect.exit)
+      // Suspended: an admission that throws is an attempt that has failed, like one that dies.
+      const exit = yield* Effect.suspend(() => options.admission?.(run) ?? run).pipe(restore, Effect.exit)
       core.vitals.attempt("ends")
       if (Exit.isSuccess(exit)) {
         yield* Effect.forkIn(attempt.watch(exit.value), scope)

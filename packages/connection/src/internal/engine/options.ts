@@ -12,6 +12,7 @@ import type { OpenContext } from "../../McpTransport.ts"
 import * as ReconnectPolicy from "../../ReconnectPolicy.ts"
 import * as ReplayPolicy from "../../ReplayPolicy.ts"
 import { InvalidRequest } from "../../RequestError.ts"
+import { ToolFilter } from "../../ToolFilter.ts"
 import {
   CountOption,
   decode as decodeOptions,
@@ -74,6 +75,7 @@ const ConnectionSchema = Schema.Struct({
     Schema.Struct({ maxPages: Schema.optional(CountOption(1)), maxItems: Schema.optional(CountOption(1)) })
   ),
   closeTimeout: Schema.optional(DurationOption),
+  tools: Schema.optional(ToolFilter),
   handlers: Schema.optional(
     Schema.Struct({ sampling: Schema.optional(FunctionOption), elicitation: Schema.optional(FunctionOption) })
   ),

@@ -3,7 +3,7 @@ import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as PubSub from "effect/PubSub"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -13,11 +13,13 @@ import type { ConnectionState } from "../../ConnectionState.ts"
 import { InvalidOptions } from "../../InvalidOptions.ts"
 import type * as McpConnection from "../../McpConnection.ts"
 import type { Change, FleetEvent, Options, Server, Servers, Shape } from "../../McpFleet.ts"
-import * as SlidingPubSub from "../engine/slidingPubSub.ts"
+import * as Filtered from "../filtered.ts"
 import { CountOption, decode, SpanOption } from "../options.ts"
 import * as Admission from "./admission.ts"
+import * as Broadcast from "./broadcast.ts"
 import { FleetNotStarted, UnknownServer } from "./errors.ts"
 import * as Member from "./member.ts"
+import * as Transitions from "./transitions.ts"
 
 const decodeOptions = decode(
   Schema.Struct({
@@ -36,36 +38,82 @@ interface StateOf {
   readonly state: ConnectionState
 }
 
-export const make = Effect.fnUntraced(function* <R = never>(
+export interface Opened<R> {
+  readonly fleet: Shape<R>
+  /** Begins a `reload`, and answers with what waits for its end. `news` are told when the servers are those, before what becomes of each. */
+  readonly begin: (
+    servers: Servers<R>,
+    news?: ReadonlyArray<FleetEvent>
+  ) => Effect.Effect<Effect.Effect<ReadonlyMap<string, Change>>, InvalidOptions>
+  readonly tell: (event: FleetEvent) => Effect.Effect<void>
+}
+
+export const make = <R = never>(
   servers: Servers<R>,
   options: Options = {}
-): Effect.fn.Return<Shape<R>, InvalidOptions | FleetNotStarted, R | Scope.Scope> {
+): Effect.Effect<Shape<R>, InvalidOptions | FleetNotStarted, R | Scope.Scope> =>
+  Effect.map(open(servers, options), ({ fleet }) => fleet)
+
+export const open = Effect.fnUntraced(function* <R = never>(
+  servers: Servers<R>,
+  options: Options = {}
+): Effect.fn.Return<Opened<R>, InvalidOptions | FleetNotStarted, R | Scope.Scope> {
   const { budget = { burst: 20, perSecond: 10 }, concurrency = 8, slot } = yield* decodeOptions(options)
   yield* check(servers)
   const admission = Admission.make({ ...budget, concurrency, slot: Duration.fromInputUnsafe(slot ?? "1 second") })
   const context = yield* Effect.context<R>()
-  const states = yield* SlidingPubSub.make<StateOf>({ capacity: 1024 })
-  const events = yield* SlidingPubSub.make<FleetEvent>({ capacity: 1024 })
+  const states = yield* Broadcast.make<StateOf>(1024)
+  const events = yield* Broadcast.make<FleetEvent>(1024)
   const turn = yield* Semaphore.make(1)
+  const ordinals = new Map<string, number>()
+  const forwarding = new Set<Fiber.Fiber<void>>()
   /** In the order in which they were given. */
   let members: ReadonlyMap<string, Member.Member<R>> = new Map()
 
+  // After the members are closed, and all that they had to say is said.
+  yield* Effect.addFinalizer(() =>
+    Effect.forEach([...forwarding], Fiber.await, { discard: true }).pipe(
+      Effect.andThen(states.end),
+      Effect.andThen(events.end)
+    )
+  )
   // The members' scopes are its children, those on their way in or out too; closed all at once: none waits for another.
   const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
+  const transitions = Transitions.make<R>(scope)
+
+  /** Hands on what a connection tells, until it is closed: its last word is that it is. */
+  const forward = <A>(stream: Stream.Stream<A>, publish: (a: A) => Effect.Effect<void>) =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkDetach(Stream.runForEach(stream, publish), { startImmediately: true })
+      forwarding.add(fiber)
+      fiber.addObserver(() => forwarding.delete(fiber))
+    })
 
   /** Not interrupted: it waits for nothing, and what it has begun has to be known. */
-  const open = (name: string, server: Server<R>) =>
-    Effect.tap(Member.open(name, server, admission, scope), (member) =>
-      forward(member.connection.events, (event) => PubSub.publish(events, { _tag: "ServerEvent", server: name, event }))
-    ).pipe(Effect.provideContext(context), Effect.uninterruptible)
+  const openOne = Effect.fnUntraced(
+    function* (server: string, options: Server<R>) {
+      const ordinal = (ordinals.get(server) ?? 0) + 1
+      ordinals.set(server, ordinal)
+      const unknownTools = (tools: ReadonlyArray<string>) =>
+        Effect.andThen(events.publish({ _tag: "UnknownTools", server, tools }), Filtered.warn(server, tools))
+      const member = yield* Member.open(server, options, { ordinal, admission, unknownTools }, scope)
+      yield* forward(member.connection.events, (event) =>
+        Effect.andThen(
+          events.publish({ _tag: "ServerEvent", server, connection: ordinal, event }),
+          event._tag === "SessionReady" || event._tag === "CatalogChanged" ? member.look : Effect.void
+        )
+      )
+      return member
+    },
+    Effect.provideContext(context),
+    Effect.uninterruptible
+  )
 
   /** Tells its states from now on, as long as its name is not another one's. */
   const show = (member: Member.Member<R>) =>
     forward(member.connection.changes, (state) => {
       const found = members.get(member.name)
-      return found === undefined || found === member
-        ? PubSub.publish(states, { server: member.name, state })
-        : Effect.void
+      return found === undefined || found === member ? states.publish({ server: member.name, state }) : Effect.void
     })
 
   /** Opens servers that are new, all or none. */
@@ -74,7 +122,7 @@ export const make = Effect.fnUntraced(function* <R = never>(
     const close = Effect.suspend(() => Effect.forEach(opened.values(), Member.close, { discard: true }))
     yield* Effect.forEach(
       wanted,
-      ([name, server]) => Effect.map(open(name, server), (member) => opened.set(name, member)),
+      ([name, server]) => Effect.map(openOne(name, server), (member) => opened.set(name, member)),
       { discard: true }
     ).pipe(Effect.onError(() => close))
     return opened
@@ -86,87 +134,82 @@ export const make = Effect.fnUntraced(function* <R = never>(
     Scope.close(scope, Exit.void)
   )
 
-  const told = (server: string, change: Change): Effect.Effect<readonly [string, Change]> =>
-    Effect.as(
-      change === "unchanged" ? Effect.void : PubSub.publish(events, { _tag: "ServerChanged", server, change }),
-      [server, change] as const
-    )
+  const told = (server: string, work: Effect.Effect<Change>): Effect.Effect<Change> =>
+    Effect.tap(work, (change) => events.publish({ _tag: "ServerChanged", server, change }))
+
+  /** In the background, so that whoever wants something else of the server meanwhile does not cut off what is in flight on it. */
+  const retire = (member: Member.Member<R>) => Effect.forkIn(Member.retire(member), scope, { startImmediately: true })
 
   /** Puts a connection in the place of another one when it is there, or cannot be. */
-  const replace = (old: Member.Member<R>, next: Server<R>) =>
+  const replace = (old: Member.Member<R>, next: Server<R>): Effect.Effect<Change> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const member = yield* open(old.name, next)
+        const member = yield* openOne(old.name, next)
         if (next.start !== "lazy") {
-          yield* Effect.onInterrupt(restore(Member.settled(member)), () => Member.close(member))
+          const close = Effect.forkIn(Member.close(member), scope, { startImmediately: true, uninterruptible: true })
+          yield* Effect.onInterrupt(restore(Member.settled(member)), () => close)
         }
-        members = new Map([...members].map(([name, known]) => [name, name === old.name ? member : known]))
+        members = new Map([...members].map(([name, known]) => [name, known === old ? member : known]))
         yield* show(member)
-        yield* restore(Member.retire(old))
+        yield* restore(Fiber.await(yield* retire(old)))
         return "replaced" as const
       })
+    ).pipe(Effect.orDie)
+
+  /** What is to be done to a server that is there. */
+  const changed = Effect.fnUntraced(function* (member: Member.Member<R>, next: Server<R>) {
+    const change = yield* Member.changeOf(member, next)
+    switch (change) {
+      case "unchanged":
+        return change
+      case "filtered":
+        return yield* told(member.name, Effect.as(Member.filtered(member, next), change))
+      case "refreshed":
+        return yield* transitions.begin(member.name, next, told(member.name, Member.refreshed(member, next)))
+      case "replaced":
+        return yield* transitions.begin(member.name, next, told(member.name, replace(member, next)))
+    }
+  })
+
+  const change = Effect.fnUntraced(function* (next: Servers<R>, news: ReadonlyArray<FleetEvent>) {
+    /** What is under way already, to the same end. */
+    const joined = new Map<string, Fiber.Fiber<Change>>()
+    for (const name of members.keys()) {
+      const fiber = yield* transitions.joined(name, Object.hasOwn(next, name) ? next[name] : undefined)
+      if (fiber !== undefined) joined.set(name, fiber)
+    }
+    const known = members
+    const added = yield* openAll(Object.entries(next).filter(([name]) => !known.has(name)))
+    members = new Map(
+      Object.keys(next).flatMap((name) => {
+        const member = known.get(name) ?? added.get(name)
+        return member === undefined ? [] : [[name, member] as const]
+      })
     )
+    yield* Effect.forEach(news, events.publish, { discard: true })
+    yield* Effect.forEach(added.values(), show, { discard: true })
+    const begun = new Map<string, Change | Fiber.Fiber<Change>>()
+    for (const member of known.values()) {
+      if (members.has(member.name)) continue
+      const removed = told(member.name, Effect.as(Member.retire(member), "removed"))
+      begun.set(member.name, yield* Effect.forkIn(removed, scope, { startImmediately: true }))
+    }
+    for (const [name, server] of Object.entries(next)) {
+      const member = known.get(name)
+      if (member === undefined) begun.set(name, yield* told(name, Effect.succeed("added")))
+      else if (!joined.has(name)) begun.set(name, yield* changed(member, server))
+    }
+    return { begun, joined }
+  }, Effect.uninterruptible)
 
-  const refresh = (member: Member.Member<R>, next: Server<R>) =>
-    Effect.suspend(() => {
-      member.server = next
-      member.way.current = next.transport
-      // What has no session takes the new way by itself.
-      return Effect.flatMap(member.connection.state, ({ _tag }) =>
-        _tag === "Idle"
-          ? Effect.succeed("refreshed" as const)
-          : Effect.match(Member.refreshed(member), {
-              onSuccess: () => "refreshed" as const,
-              onFailure: () => "not-refreshed" as const
-            })
-      )
-    })
-
-  const reload: Shape<R>["reload"] = (next) =>
-    Effect.gen(function* () {
-      yield* check(next)
-      const known = members
-      const gone = [...known.values()].filter(({ name }) => !Object.hasOwn(next, name))
-      yield* Effect.uninterruptible(
-        Effect.gen(function* () {
-          const added = yield* openAll(Object.entries(next).filter(([name]) => !known.has(name)))
-          members = new Map(
-            Object.keys(next).flatMap((name) => {
-              const member = known.get(name) ?? added.get(name)
-              return member === undefined ? [] : [[name, member] as const]
-            })
-          )
-          yield* Effect.forEach(added.values(), show, { discard: true })
-        })
-      )
-      const work = [
-        ...gone.map((member) => Effect.as(Member.retire(member), [member.name, "removed"] as const)),
-        ...Object.entries(next).map(([name, server]): Effect.Effect<readonly [string, Change], InvalidOptions> => {
-          const member = known.get(name)
-          if (member === undefined) return Effect.succeed([name, "added"])
-          const change = Member.changeOf(member, server)
-          return Effect.map(
-            change === "unchanged"
-              ? Effect.succeed(change)
-              : change === "refreshed"
-                ? refresh(member, server)
-                : replace(member, server),
-            (done) => [name, done]
-          )
-        })
-      ]
-      const done = yield* Effect.forEach(
-        work,
-        Effect.flatMap(([name, change]) => told(name, change)),
-        {
-          concurrency: "unbounded"
-        }
-      )
-      return new Map(done)
-    }).pipe(Semaphore.withPermit(turn))
+  const begin: Opened<R>["begin"] = (next, news = []) =>
+    Effect.andThen(
+      check(next),
+      Effect.suspend(() => change(next, news))
+    ).pipe(Semaphore.withPermit(turn), Effect.map(Transitions.outcomes))
 
   const current = Effect.sync(() => members)
-  return {
+  const fleet: Shape<R> = {
     names: Effect.map(current, (members) => [...members.keys()]),
     connection: (name) =>
       Effect.suspend(() => {
@@ -183,13 +226,13 @@ export const make = Effect.fnUntraced(function* <R = never>(
     states: Effect.flatMap(current, (members) => statesOf([...members.values()])),
     changes: Stream.unwrap(
       Effect.gen(function* () {
-        const changes = yield* PubSub.subscribe(states)
+        const changes = yield* states.subscribe
         const now = yield* statesOf([...members.values()])
         const last = new Map(now)
         return Stream.concat(
           Stream.fromIterable([...now].map(([server, state]): StateOf => ({ server, state }))),
           // What was published between the two is in both.
-          Stream.filter(Stream.fromSubscription(changes), ({ server, state }) => {
+          Stream.filter(changes, ({ server, state }) => {
             const isNew = last.get(server) !== state
             last.set(server, state)
             return isNew
@@ -197,9 +240,11 @@ export const make = Effect.fnUntraced(function* <R = never>(
         )
       })
     ),
-    events: Stream.fromPubSub(events),
-    reload
+    events: Stream.unwrap(events.subscribe),
+    files: Effect.succeed([]),
+    reload: (servers) => Effect.flatten(begin(servers))
   }
+  return { fleet, begin, tell: events.publish }
 })
 
 const statesOf = <R>(members: ReadonlyArray<Member.Member<R>>): Effect.Effect<ReadonlyMap<string, ConnectionState>> =>
@@ -207,10 +252,6 @@ const statesOf = <R>(members: ReadonlyArray<Member.Member<R>>): Effect.Effect<Re
     Effect.forEach(members, ({ connection, name }) => Effect.map(connection.state, (state) => [name, state] as const)),
     (states) => new Map(states)
   )
-
-/** Hands on what a connection tells, until it is closed: its last word is that it is. */
-const forward = <A>(stream: Stream.Stream<A>, publish: (a: A) => Effect.Effect<unknown>) =>
-  stream.pipe(Stream.runForEach(publish), Effect.forkDetach({ startImmediately: true }))
 
 const untilStarted = <R>(required: ReadonlyArray<Member.Member<R>>): Effect.Effect<void, FleetNotStarted> =>
   Effect.gen(function* () {

@@ -1,21 +1,28 @@
 /** One server of a fleet: its connection, and what may be changed about it while it lives. */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
+import { ConnectionError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
 import * as McpConnection from "../../McpConnection.ts"
 import type { Server } from "../../McpFleet.ts"
 import { InvalidOptions } from "../../InvalidOptions.ts"
 import type { McpTransport } from "../../McpTransport.ts"
 import * as EngineOptions from "../engine/options.ts"
+import * as Filtered from "../filtered.ts"
 
 export interface Member<R> {
   readonly name: string
+  /** Which connection to a server of this name it is, counted from 1. */
+  readonly ordinal: number
+  /** It offers the tools that `server` says. */
   readonly connection: McpConnection.Shape
+  /** Looks whether `server` names tools that there are none of. */
+  readonly look: Effect.Effect<void>
   readonly scope: Scope.Closeable
   /** What it is now. */
   server: Server<R>
@@ -25,8 +32,26 @@ export interface Member<R> {
 
 interface Way<R> {
   current: McpTransport<R>
-  /** The one that was taken last. */
-  taken: McpTransport<R> | undefined
+  /** Completes when `current` is another one. */
+  changed: Deferred.Deferred<void>
+  /** Which one the last attempt took. */
+  attempted: McpTransport<R> | undefined
+  /** Which way the latest sessions came, by their generations. */
+  readonly taken: Map<number, McpTransport<R>>
+}
+
+const wayOf = <R>(current: McpTransport<R>): Way<R> => ({
+  current,
+  changed: Deferred.makeUnsafe(),
+  attempted: undefined,
+  taken: new Map()
+})
+
+const redirect = <R>(way: Way<R>, next: McpTransport<R>): void => {
+  const { changed } = way
+  way.current = next
+  way.changed = Deferred.makeUnsafe()
+  Deferred.doneUnsafe(changed, Exit.void)
 }
 
 /** A transport that is another one when it is told so. */
@@ -39,10 +64,34 @@ const redirected = <R>(way: Way<R>): McpTransport<R> => ({
   closeWithin: () => way.current.closeWithin?.() ?? Duration.seconds(15),
   open: (context) =>
     Effect.suspend(() => {
-      way.taken = way.current
-      return way.current.open(context)
+      const taken = way.current
+      way.attempted = taken
+      const reason = new TransportClosed({ description: "there is another way to the server now" })
+      return Effect.raceFirst(
+        taken.open(context),
+        // What hangs in the old way would hold up the new one.
+        Effect.andThen(
+          Deferred.await(way.changed),
+          Effect.fail(new ConnectionError({ server: context.server, reason }))
+        )
+      ).pipe(
+        Effect.tap(() =>
+          Effect.sync(() => {
+            way.taken.set(context.generation, taken)
+            // At most one session is beside the one that serves.
+            way.taken.delete(context.generation - 2)
+          })
+        )
+      )
     })
 })
+
+/** Whether the session that serves came another way than new ones would: what `server` says is not what runs. */
+const isBehind = <R>({ connection, way }: Member<R>): Effect.Effect<boolean> =>
+  Effect.map(
+    connection.state,
+    (state) => state._tag === "Ready" && (way.taken.get(state.generation) ?? way.current) !== way.current
+  )
 
 /** Whether a server could be opened, as far as its options say. */
 export const check = <R>(name: string, server: Server<R>): Effect.Effect<void, InvalidOptions> => {
@@ -56,18 +105,23 @@ export const check = <R>(name: string, server: Server<R>): Effect.Effect<void, I
 export const open = <R>(
   name: string,
   server: Server<R>,
-  admission: McpConnection.Admission,
+  options: {
+    readonly ordinal: number
+    readonly admission: McpConnection.Admission
+    /** Hears of names in `server.tools` that are no tools of the server. */
+    readonly unknownTools: (tools: ReadonlyArray<string>) => Effect.Effect<void>
+  },
   fleet: Scope.Scope
 ): Effect.Effect<Member<R>, InvalidOptions, R> =>
   Effect.gen(function* () {
     const scope = yield* Scope.fork(fleet)
-    const { required: _required, source: _source, transport, ...options } = server
-    const way: Way<R> = { current: transport, taken: undefined }
+    const { required: _required, source: _source, tools: _tools, transport, ...own } = server
+    const way = wayOf(transport)
     const connection = yield* McpConnection.make<R>({
-      ...options,
+      ...own,
       name,
       start: server.start ?? "background",
-      admission,
+      admission: options.admission,
       transport: redirected(way)
     }).pipe(
       // Only `start: "required"` fails with anything else.
@@ -75,21 +129,58 @@ export const open = <R>(
       Scope.provide(scope),
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
-    return { name, connection, scope, server, way }
+    const filtered = Filtered.make(connection, () => member.server.tools, options.unknownTools)
+    const member: Member<R> = { name, ordinal: options.ordinal, ...filtered, scope, server, way }
+    return member
   })
 
 /** What a change of its options means for a server. */
-export const changeOf = <R>(member: Member<R>, next: Server<R>): "unchanged" | "refreshed" | "replaced" => {
-  const { source: oldSource, transport: oldWay, ...old } = member.server
-  const { source: newSource, transport: newWay, ...now } = next
-  // Structure for data; functions, schedules and transports are the same only as themselves.
-  if (!Equal.equals(old, now)) return "replaced"
-  return Equal.equals(oldSource ?? oldWay, newSource ?? newWay) ? "unchanged" : "refreshed"
-}
+export const changeOf = <R>(
+  member: Member<R>,
+  next: Server<R>
+): Effect.Effect<"unchanged" | "filtered" | "refreshed" | "replaced"> =>
+  Effect.map(isBehind(member), (isBehind) => {
+    const { source: oldSource, tools: oldTools, transport: oldWay, ...old } = member.server
+    const { source: newSource, tools: newTools, transport: newWay, ...now } = next
+    // Structure for data; functions, schedules and transports are the same only as themselves.
+    if (!Equal.equals(old, now)) return "replaced"
+    if (isBehind || !Equal.equals(oldSource ?? oldWay, newSource ?? newWay)) return "refreshed"
+    return Equal.equals(oldTools, newTools) ? "unchanged" : "filtered"
+  })
 
-/** Replaces its session by one that came the way it has now: an attempt that was being made meanwhile came another one. */
-export const refreshed = <R>({ connection, way }: Member<R>) =>
-  Effect.repeat(connection.refresh, { while: () => way.taken !== way.current })
+/** Offers other tools; nothing is asked of the server. */
+export const filtered = <R>(member: Member<R>, next: Server<R>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    member.server = { ...member.server, tools: next.tools }
+    return member.look
+  })
+
+/** Replaces its session by one that came the way it has now. */
+export const refreshed = <R>(member: Member<R>, next: Server<R>): Effect.Effect<"refreshed" | "not-refreshed"> =>
+  Effect.suspend(() => {
+    const { connection, way } = member
+    member.server = next
+    redirect(way, next.transport)
+    const refresh = Effect.matchEffect(connection.refresh, {
+      onSuccess: () => isBehind(member),
+      // An attempt in the old way was under way, and has ended; it says nothing of the new one.
+      onFailure: (error) =>
+        error._tag === "ConnectionUnavailable" && way.attempted !== way.current
+          ? Effect.succeed(true)
+          : Effect.fail(error)
+    })
+    return Effect.flatMap(connection.state, ({ _tag }) =>
+      // What has no session takes the new way by itself.
+      _tag === "Idle"
+        ? Effect.succeed("refreshed" as const)
+        : Effect.repeat(refresh, { while: (again) => again }).pipe(
+            // Without a session it would be waited for without end.
+            Effect.timeoutOption(next.startWithin ?? "60 seconds"),
+            Effect.map((done) => (done._tag === "Some" ? "refreshed" : "not-refreshed")),
+            Effect.catch(() => Effect.succeed("not-refreshed" as const))
+          )
+    )
+  })
 
 export const close = <R>({ scope }: Member<R>): Effect.Effect<void> => Scope.close(scope, Exit.void)
 

@@ -1,16 +1,11 @@
 /** The official SDK's `Client` on one transport, as an `McpSession`. A new `Client` and a new transport for every session. */
 import {
-  Client,
+  type Client,
   type ClientContext,
-  type ListToolsResult,
-  LOG_LEVEL_META_KEY,
   type McpSubscription,
   type PriorDiscovery,
   ProtocolError,
-  type Request,
-  type RequestMethod,
   type RequestOptions,
-  type ResultTypeMap,
   type StandardSchemaV1,
   type Transport
 } from "@modelcontextprotocol/client"
@@ -38,6 +33,7 @@ import { toolOf } from "../tool.ts"
 import * as Failure from "./failure.ts"
 import * as Flights from "./flights.ts"
 import { withoutFrames } from "./frames.ts"
+import { SessionClient } from "./sessionClient.ts"
 
 /** Timeouts are the engine's, on Effect's clock; this keeps the SDK's timers (`setTimeout`'s largest delay) out of the way. */
 const noSdkTimeout = 2 ** 31 - 1
@@ -276,99 +272,13 @@ export const open = Effect.fnUntraced(function* (
 const isUnserializable = (error: unknown, { sent }: RequestTicket): boolean =>
   !sent && error instanceof TypeError && error.cause === undefined
 
-/** By what the SDK knows of an era, and by method. */
-const validators = new WeakMap<object, Map<string, StandardSchemaV1 | undefined>>()
-
-/** The SDK's client, which asks for log messages with every request of the modern era. */
-class SessionClient extends Client {
-  readonly #logLevel: SessionHost["logLevel"]
-
-  constructor(options: Options, modern: boolean) {
-    super(options.client, {
-      listMaxPages: options.limits.maxPages,
-      capabilities: options.host.capabilities,
-      versionNegotiation:
-        options.negotiation._tag === "probe" ? { mode: "auto" } : modern ? modernOnly : { mode: "legacy" }
-    })
-    this.#logLevel = options.host.logLevel
-  }
-
-  override request<Method extends RequestMethod>(
-    request: { readonly method: Method; readonly params?: Record<string, unknown> },
-    options?: RequestOptions
-  ): Promise<ResultTypeMap[Method]>
-  override request<Schema extends StandardSchemaV1>(
-    request: Request,
-    resultSchema: Schema,
-    options?: RequestOptions
-  ): Promise<StandardSchemaV1.InferOutput<Schema>>
-  override request(request: Request, ...rest: [unknown?, RequestOptions?]): Promise<unknown> {
-    if (rest.length < 2) {
-      const validator = this.#validatorOf(request.method)
-      if (validator !== undefined) return super.request(request, validator, rest[0] as RequestOptions | undefined)
-    }
-    return super.request(request, ...(rest as [StandardSchemaV1, RequestOptions?]))
-  }
-
-  /** The tools whose results the SDK checks against their output schemas, and more: they may have lost them since. */
-  #checked: Set<string> | undefined
-
-  listed(list: ListToolsResult): ListToolsResult {
-    for (const { name, outputSchema } of list.tools) {
-      if (outputSchema !== undefined) this.#checked = (this.#checked ?? new Set()).add(name)
-    }
-    return list
-  }
-
-  /** Whether `callTool` does anything beside the request: looking for that in its cache takes a sixth of a call. */
-  hasMoreToDo(tool: string): boolean {
-    return this.#checked?.has(tool) === true || this.getProtocolEra() !== "legacy"
-  }
-
-  /**
-   * The SDK finds out for every request whether it knows the method, by validating a result that is not there, and renders the error:
-   * a third of what a call costs it (Protocol.request, `codecResultValidator`). What it knows of an era does not change.
-   */
-  #validatorOf(method: string): StandardSchemaV1 | undefined {
-    if (this._negotiatedProtocolVersion === undefined) return undefined
-    const codec = this._wireCodec()
-    const known = validators.get(codec) ?? new Map<string, StandardSchemaV1 | undefined>()
-    validators.set(codec, known)
-    if (known.has(method)) return known.get(method)
-    const probe = codec.validateResult(method, undefined)
-    const validator: StandardSchemaV1 | undefined =
-      !probe.ok && probe.reason === "not-in-era"
-        ? undefined
-        : {
-            "~standard": {
-              version: 1,
-              vendor: "mcp-tether",
-              validate: (value) => {
-                const outcome = codec.validateResult(method, value)
-                if (outcome.ok) return { value: outcome.value }
-                const message = outcome.reason === "invalid" ? outcome.message : `not a result of ${method}`
-                return { issues: [{ message }] }
-              }
-            }
-          }
-    known.set(method, validator)
-    return validator
-  }
-
-  protected override _outboundMetaEnvelope(): Readonly<Record<string, unknown>> | undefined {
-    const envelope = super._outboundMetaEnvelope()
-    const level = this.#logLevel()
-    return envelope === undefined || level === undefined ? envelope : { ...envelope, [LOG_LEVEL_META_KEY]: level }
-  }
-}
-
-/** A server that ignores what it does not know must not use up the whole time there is to start. */
-const modernOnly = { mode: { pin: "2026-07-28" }, probe: { timeoutMs: 5_000 } } as const
-
 const connect = async (options: Options, context: Context.Context<never>): Promise<SessionClient> => {
   const { negotiation, transport } = options
   const start = async (channel: Transport, modern: boolean, prior?: PriorDiscovery): Promise<SessionClient> => {
-    const client = new SessionClient(options, modern)
+    const client = new SessionClient({
+      ...options,
+      era: negotiation._tag === "probe" ? "auto" : modern ? "modern" : "legacy"
+    })
     serve(client, options.host, context)
     await client.connect(channel, { timeout: noSdkTimeout, ...(prior === undefined ? {} : { prior }) })
     return client

@@ -5,7 +5,6 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
@@ -26,6 +25,7 @@ import {
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
 import type * as Deadlines from "./deadlines.ts"
+import * as Expiring from "./expiring.ts"
 import * as Ladder from "./ladder.ts"
 import * as Patience from "./patience.ts"
 import * as ReplayBudget from "./replayBudget.ts"
@@ -254,7 +254,7 @@ export const make = (
     Effect.catchDefect(
       Effect.suspend(() => {
         const { session } = published
-        return session.expires === true ? session.request(ticket) : expiring(ticket, session.request(ticket))
+        return session.expires === true ? session.request(ticket) : Expiring.make(ticket, session.request(ticket))
       }),
       (defect) => Effect.fail(core.defect("transport", Cause.die(defect)))
     )
@@ -510,24 +510,6 @@ export const make = (
 
   return { request, onSession, awaitSession, unavailable, waiting: () => waiting }
 }
-
-/** Lets a request be ended whose driver does not offer it. */
-const expiring = <Method extends string, A, E>(
-  ticket: RequestTicket<Method>,
-  request: Effect.Effect<A, E>
-): Effect.Effect<A, E | RequestTimeout> =>
-  Effect.withFiber((caller) =>
-    Effect.callback((resume) => {
-      let late: Effect.Effect<never, RequestTimeout> | undefined
-      const fiber = Effect.runForkWith(caller.context)(request)
-      ticket.expire = (timedOut) => {
-        late = timedOut
-        fiber.interruptUnsafe()
-      }
-      fiber.addObserver((exit) => resume(late ?? exit))
-      return Fiber.interrupt(fiber)
-    })
-  )
 
 const notBefore = ({ retryAfter }: ConnectionError, now: number): number =>
   retryAfter === undefined ? now : now + Duration.toMillis(retryAfter)

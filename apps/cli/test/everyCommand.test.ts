@@ -171,7 +171,7 @@ describe("every command", () => {
   )
 })
 
-const untilAny = (look: Effect.Effect<ReadonlyArray<number>>) =>
+const untilAny = <A>(look: Effect.Effect<ReadonlyArray<A>>) =>
   look.pipe(
     Effect.repeat({ until: (pids) => pids.length > 0, schedule: Schedule.spaced("20 millis") }),
     Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.die(new Error("it has no server")) })

@@ -66,7 +66,7 @@ describe("reconnecting 200 times", () => {
         assert.isAtMost(memory.sockets, memoryBefore.sockets + 15)
         assert.strictEqual((yield* connection.awaitReady).generation, reconnects + warmUp + 1)
       }),
-    90_000
+    240_000
   )
 })
 

@@ -1,7 +1,7 @@
 /** What a new connection costs the raw SDK: what everybody who reconnects has to pay. */
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client"
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio"
-import { http, now, server } from "./stage.ts"
+import { http, now, stdio } from "./stage.ts"
 
 export interface Bare {
   readonly stdio: () => Promise<number>
@@ -19,12 +19,12 @@ const cost = async (transport: StdioClientTransport | StreamableHTTPClientTransp
   return took
 }
 
-export const make = async (folder: string): Promise<Bare> => {
-  const { end, target } = await http(folder)
+export const make = async (place: { readonly folder: string; readonly server: string }): Promise<Bare> => {
+  const { end, target } = await http(place)
   const url = new URL(target._tag === "http" ? target.url : "")
+  const command = stdio(place)
   const bare: Bare = {
-    stdio: () =>
-      cost(new StdioClientTransport({ command: process.execPath, args: [server, folder, "stdio"], stderr: "ignore" })),
+    stdio: () => cost(new StdioClientTransport({ ...command, args: [...command.args], stderr: "ignore" })),
     http: () => cost(new StreamableHTTPClientTransport(url)),
     end
   }

@@ -57,7 +57,9 @@ const lastLine = (text: string): string =>
 
 /** Imports a module of the installed packages. Its shape is what the adapter says that it uses of it. */
 export const loaderOf = async (folder: string): Promise<<A>(name: string) => Promise<A>> => {
-  const { load }: { load: <A>(name: string) => Promise<A> } = await import(pathToFileURL(path.join(folder, loader)).href)
+  const { load }: { load: <A>(name: string) => Promise<A> } = await import(
+    pathToFileURL(path.join(folder, loader)).href
+  )
   return load
 }
 

@@ -13,7 +13,7 @@ export interface Observation {
   readonly lost: number
   /** From when the server could serve, or the call was made, to the first answer. */
   readonly recovery?: number | undefined
-  /** What a spawn, a handshake and a call cost the raw SDK just before; over HTTP without the spawn. */
+  /** What a spawn, a handshake and a call cost the raw SDK just after; over HTTP without the spawn. */
   readonly bare?: number | undefined
   /** How often the effect of the first call happened. */
   readonly effects?: number | undefined
@@ -30,9 +30,7 @@ export type Outcome =
   | { readonly _tag: "observed"; readonly observation: Observation }
   | { readonly _tag: "unconnected" | "crashed" | "stuck" | "unfit"; readonly error: string }
 
-export type Message =
-  | { readonly _tag: "ready" }
-  | { readonly _tag: "outcome"; readonly outcome: Outcome }
+export type Message = { readonly _tag: "ready" } | { readonly _tag: "outcome"; readonly outcome: Outcome }
 
 export interface Order {
   readonly scenario: string

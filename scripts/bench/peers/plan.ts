@@ -20,14 +20,14 @@ export interface Plan {
 
 export const full: Plan = {
   rounds: 5,
-  lanes: 2,
+  lanes: 3,
   idle: 1_500,
   down: 500,
   hang: 5_000,
-  window: 5_000,
+  window: 3_000,
   every: 100,
   close: 10_000,
   bound: 60_000
 }
 
-export const quick: Plan = { ...full, rounds: 2, lanes: 5, hang: 3_000, window: 2_000, close: 6_000, bound: 20_000 }
+export const quick: Plan = { ...full, rounds: 2, lanes: 8, hang: 3_000, window: 1_500, close: 6_000, bound: 20_000 }

@@ -85,19 +85,26 @@ export const totals = (
         share(({ later }) => later),
         share(({ lost }) => lost),
         String(own.reduce((sum, { verdict }) => sum + verdict.duplicated, 0)),
-        String(Math.max(0, ...own.map(({ verdict }) => verdict.left ?? 0))),
+        leftOf(own.map(({ verdict }) => verdict)),
         option
       ]
     })
   ])
 
-/** What the clients said where they did not answer, each sentence once. */
-export const words = (rows: ReadonlyArray<Row>): string => {
+/** Over HTTP nobody starts a server. */
+const leftOf = (verdicts: ReadonlyArray<Verdict>): string => {
+  const left = verdicts.flatMap(({ left }) => (left === undefined ? [] : [left]))
+  return left.length === 0 ? "–" : String(Math.max(...left))
+}
+
+/** What the clients said that was no answer, each sentence once; or that of rounds alone that came to no end. */
+export const words = (rows: ReadonlyArray<Row>, which: "all" | "broken"): string => {
   const said = new Map<string, Array<string>>()
   for (const { client, scenario, verdict } of rows) {
     if (verdict.broken.includes("unfit")) continue
+    if (which === "broken" && verdict.broken.length === 0 && scenario !== "close") continue
     for (const error of verdict.errors) {
-      const key = `${client}: ${error.replaceAll(/\b\d{4,}\b/g, "…")}`
+      const key = `${client}: ${error.replaceAll(/(?<=127\.0\.0\.1:)\d+/g, "…")}`
       said.set(key, [...(said.get(key) ?? []), scenario])
     }
   }

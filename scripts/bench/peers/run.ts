@@ -1,5 +1,5 @@
 /**
- * `node scripts/bench/peers/run.ts [--quick] [--json] [--only client,…] [--scenario name,…]`: what becomes of calls when the server dies,
+ * `node scripts/bench/peers/run.ts [--quick] [--json] [--only client,…] [--scenario name,…] [--words]`: what becomes of calls when the server dies,
  * restarts or forgets its sessions, for this client and for others, with whatever they document for reconnecting switched on. All are
  * measured by the same code, in turns, and shown with their failures. With `--json` the last line of stdout is the report.
  */
@@ -14,6 +14,7 @@ import type { Outcome } from "./observation.ts"
 import { full, quick } from "./plan.ts"
 import { type Row, table, totals, words } from "./report.ts"
 import { type Scenario, scenarios as allScenarios } from "./scenarios.ts"
+import { write as writeServer } from "./serverFile.ts"
 import { sweepAll, turn } from "./turn.ts"
 import { verdict } from "./verdict.ts"
 
@@ -23,6 +24,7 @@ const { values: options } = parseArgs({
     json: { type: "boolean", default: false },
     only: { type: "string" },
     scenario: { type: "string" },
+    words: { type: "boolean", default: false },
     rounds: { type: "string" },
     lanes: { type: "string" },
     seed: { type: "string", default: "1" }
@@ -68,6 +70,8 @@ for (const [signal, code] of [
 const installed = directory()
 const missing = clients.some(({ from }) => from === "npm") ? await install(installed, tell) : undefined
 
+const server = await writeServer(root)
+
 const version = (client: Client): string => {
   if (client.from === "npm") return isInstalled(installed) ? versionOf(installed, client.package) : "not installed"
   const manifest = path.resolve(import.meta.dirname, "../node_modules", client.package, "package.json")
@@ -85,7 +89,7 @@ const playRound = async (round: number): Promise<void> => {
       const { client, scenarios } = next
       const folder = path.join(root, `${round}-${client.name}`)
       mkdirSync(folder)
-      for (const [scenario, outcome] of await turn(client, scenarios, { plan, installed, missing, folder })) {
+      for (const [scenario, outcome] of await turn(client, scenarios, { plan, installed, missing, server, folder })) {
         const place = key(client.name, scenario)
         outcomes.set(place, [...(outcomes.get(place) ?? []), outcome])
       }
@@ -122,11 +126,12 @@ for (const transport of ["stdio", "http"] as const) {
 }
 tell(`
 ✓/✗: the call was answered / a call after it was answered (2/5: in two of five rounds). ×: the time to the first answer, as a multiple of
-what a new connection and one call cost the raw SDK just before (over stdio with the spawn): median, and least to most. paid: how often the
-effect of one call happened. early: requests before the time that Retry-After asked for. left: processes that outlive the closed client.
+what a new connection and one call cost the raw SDK just after (over stdio with the spawn): median, and least to most. paid: how often the
+effect of one call happened. calls lost: of one call every 100 ms until one is answered or the time is over. early: requests before the time that Retry-After asked for. left: processes that outlive the closed client.
 `)
 tell(totals(named, rows))
-tell(`\nwhat they said where they did not answer:\n${words(rows)}`)
+const said = words(rows, options.words ? "all" : "broken")
+if (said !== "") tell(`\nwhat they said:\n${said}`)
 tell(`\nin ${seconds} s, Node ${process.version}`)
 
 if (options.json) {

@@ -3,7 +3,19 @@ import type { Connected, Target } from "./adapter.ts"
 import { effects, plant, read, tooEarly } from "./folder.ts"
 import type { Observation } from "./observation.ts"
 import { kill } from "./processes.ts"
-import { ask, type Asked, closing, follow, http, type HttpServer, now, server, serving, sleep, type Stage, stdio } from "./stage.ts"
+import {
+  ask,
+  type Asked,
+  closing,
+  follow,
+  http,
+  type HttpServer,
+  now,
+  serving,
+  sleep,
+  type Stage,
+  stdio
+} from "./stage.ts"
 
 export interface Scenario {
   readonly name: string
@@ -33,7 +45,7 @@ const overHttp = async (
   stage: Stage,
   play: (client: Connected, server: HttpServer) => Promise<Observation>
 ): Promise<Observation> => {
-  const server = await http(stage.folder)
+  const server = await http(stage)
   try {
     // The HTTP server is nobody's child here: whether it is left says nothing.
     return { ...(await connected(stage, server.target, (client) => play(client, server))), left: undefined }
@@ -59,14 +71,16 @@ const killIdle: Scenario = {
 }
 
 /** The call is made before this process can have heard of the kill. */
-const killAndCall = (tool: "look" | "pay"): Scenario["play"] => async (stage) =>
-  connected(stage, stdio(stage), async (client) => {
-    const since = now()
-    kill(serving(stage.folder))
-    const first = await ask(client, tool, stage.plan.hang)
-    const observation = await follow(stage, client, first, since)
-    return tool === "pay" ? { ...observation, effects: effectsOf(stage, first) } : observation
-  })
+const killAndCall =
+  (tool: "look" | "pay"): Scenario["play"] =>
+  async (stage) =>
+    connected(stage, stdio(stage), async (client) => {
+      const since = now()
+      kill(serving(stage.folder))
+      const first = await ask(client, tool, stage.plan.hang)
+      const observation = await follow(stage, client, first, since)
+      return tool === "pay" ? { ...observation, effects: effectsOf(stage, first) } : observation
+    })
 
 const killAtOnce: Scenario = {
   name: "kill-and-look",
@@ -118,7 +132,7 @@ const close: Scenario = {
     const target: Target = {
       _tag: "stdio",
       command: "sh",
-      args: ["-c", script, stage.folder, process.execPath, server]
+      args: ["-c", script, stage.folder, process.execPath, stage.server]
     }
     return connected(stage, target, async () => ({ first: "answered", later: true, calls: 1, lost: 0 }))
   }
@@ -127,7 +141,8 @@ const close: Scenario = {
 const restart: Scenario = {
   name: "restart",
   transport: "http",
-  about: "the server is killed, at once its read-only tool is called, and half a second later it is back, without its sessions",
+  about:
+    "the server is killed, at once its read-only tool is called, and half a second later it is back, without its sessions",
   pays: false,
   play: (stage) =>
     overHttp(stage, async (client, server) => {
@@ -211,7 +226,7 @@ const httpPayInFlight: Scenario = {
 /** When the effect is on disk, the server is as good as dead. */
 const died = async ({ folder }: Stage): Promise<void> => {
   const paid = () => read(folder).some((entry) => entry._tag === "effect" && entry.tool === "pay")
-  for (const begin = now(); !paid() && now() - begin < 5_000; ) await sleep(2)
+  for (const begin = now(); !paid() && now() - begin < 5_000;) await sleep(5)
 }
 
 export const scenarios: ReadonlyArray<Scenario> = [

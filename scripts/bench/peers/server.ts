@@ -1,13 +1,12 @@
 /**
  * The scenario server, over stdio or Streamable HTTP, as most servers are today: protocol 2025-11-25, with sessions over HTTP, and a
- * GET stream. It is written by hand so that it starts at once; what it is asked to do wrong is in `folder.ts`.
+ * GET stream. It is written by hand so that it starts at once; what it is asked to do wrong is in `folder.ts`. `serverFile.ts` makes one
+ * script of it.
  *
- *     node server.ts folder stdio [deaf]
- *     node server.ts folder http port
+ *     node server.cjs folder stdio [deaf]
+ *     node server.cjs folder http port
  */
-import { randomUUID } from "node:crypto"
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import { createInterface } from "node:readline"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { append, take } from "./folder.ts"
 
 const [folder = ".", transport = "stdio", option = ""] = process.argv.slice(2)
@@ -78,14 +77,18 @@ const answer = (message: Message): object | undefined => {
 }
 
 const overStdio = (): void => {
-  const lines = createInterface({ input: process.stdin })
-  lines.on("line", (line) => {
-    const reply = answer(JSON.parse(line))
-    if (reply !== undefined) process.stdout.write(`${JSON.stringify(reply)}\n`)
+  let text = ""
+  process.stdin.setEncoding("utf8").on("data", (chunk: string) => {
+    const lines = `${text}${chunk}`.split("\n")
+    text = lines.pop() ?? ""
+    for (const line of lines) {
+      const reply = answer(JSON.parse(line))
+      if (reply !== undefined) process.stdout.write(`${JSON.stringify(reply)}\n`)
+    }
   })
   // Many servers have a timer, a socket or a browser that keeps them alive when their stdin ends.
   if (option === "deaf") setInterval(() => {}, 60_000)
-  else lines.on("close", () => process.exit())
+  else process.stdin.on("end", () => process.exit())
   process.stdout.on("error", () => {})
   append(folder, { _tag: "up", pid: process.pid, at: performance.timeOrigin + performance.now() })
 }
@@ -124,7 +127,7 @@ const handle = (request: IncomingMessage, response: ServerResponse, body: string
   const id = request.headers["mcp-session-id"]
   const message: Message = request.method === "POST" ? JSON.parse(body) : {}
   if (message.method === "initialize") {
-    const session = randomUUID()
+    const session = crypto.randomUUID()
     sessions.set(session, new Set())
     response
       .writeHead(200, { "content-type": "application/json", "mcp-session-id": session })
@@ -158,7 +161,9 @@ const handle = (request: IncomingMessage, response: ServerResponse, body: string
   else response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(reply))
 }
 
-const overHttp = (): void => {
+const overHttp = async (): Promise<void> => {
+  // Not needed over stdio, where it would only make the start slower.
+  const { createServer } = await import("node:http")
   const server = createServer((request, response) => {
     if (request.url !== "/mcp") {
       response.writeHead(404).end()
@@ -176,5 +181,5 @@ const overHttp = (): void => {
 }
 
 append(folder, { _tag: "process", pid: process.pid })
-if (transport === "http") overHttp()
+if (transport === "http") void overHttp()
 else overStdio()

@@ -1,13 +1,10 @@
 /** What scenarios are made of: servers that are killed, calls that are bounded, and what came of them. */
 import { spawn } from "node:child_process"
-import * as path from "node:path"
 import type { Connected, Target } from "./adapter.ts"
 import { pids, read } from "./folder.ts"
 import type { Answer, Observation } from "./observation.ts"
 import type { Plan } from "./plan.ts"
 import { isAlive, kill } from "./processes.ts"
-
-export const server = path.join(import.meta.dirname, "server.ts")
 
 /** The same clock in all processes, and finer than `Date`. */
 export const now = (): number => performance.timeOrigin + performance.now()
@@ -30,6 +27,8 @@ export interface Asked {
 
 export interface Stage {
   readonly folder: string
+  /** The file that is the server. */
+  readonly server: string
   readonly plan: Plan
   readonly connect: (target: Target) => Promise<Connected>
 }
@@ -55,8 +54,8 @@ export const ask = (client: Connected, tool: "look" | "pay", within: number): Pr
   })
 }
 
-export const stdio = ({ folder }: Stage): Target => ({
-  _tag: "stdio",
+export const stdio = ({ folder, server }: Pick<Stage, "folder" | "server">) => ({
+  _tag: "stdio" as const,
   command: process.execPath,
   args: [server, folder, "stdio"]
 })
@@ -75,11 +74,11 @@ export interface HttpServer {
   readonly end: () => void
 }
 
-export const http = async (folder: string): Promise<HttpServer> => {
+export const http = async ({ folder, server }: Pick<Stage, "folder" | "server">): Promise<HttpServer> => {
   const start = async (port: number) => {
     const before = read(folder).length
     spawn(process.execPath, [server, folder, "http", String(port)], { stdio: "ignore" })
-    for (const begin = now(); now() - begin < 10_000; await sleep(2)) {
+    for (const begin = now(); now() - begin < 10_000; await sleep(10)) {
       const up = read(folder)
         .slice(before)
         .find((entry) => entry._tag === "up")
@@ -111,13 +110,16 @@ export const follow = async (
 ): Promise<Observation> => {
   let last = first
   let calls = 1
-  const end = now() + plan.window
+  // The time begins when there is a server again that could answer.
+  let end = Number.POSITIVE_INFINITY
+  const counting = Promise.resolve(since).then((begin) => (end = Math.max(begin, first.at) + plan.window))
   while (last.answer !== "answered" && now() < end) {
     await sleep(plan.every)
     last = await ask(client, "look", plan.hang)
     calls += 1
   }
   const answered = last.answer === "answered"
+  await counting
   const next = first.answer === "answered" ? await ask(client, "look", plan.hang) : last
   return {
     first: first.answer,
@@ -145,7 +147,7 @@ export const closing = async (
     sleep(plan.close).then(() => hanging)
   ])
   const left = () => pids(read(folder)).filter(isAlive).length
-  for (const begin = now(); left() > 0 && now() - begin < 500; ) await sleep(20)
+  for (const begin = now(); left() > 0 && now() - begin < 500;) await sleep(20)
   if (typeof error === "symbol") return { left: left(), error: `close has not ended after ${plan.close} ms` }
   return { left: left(), ...(error === undefined ? {} : { error }) }
 }

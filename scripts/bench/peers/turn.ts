@@ -14,6 +14,8 @@ export interface Setting {
   readonly installed: string
   /** Why nothing is installed. */
   readonly missing: string | undefined
+  /** The file that is the server. */
+  readonly server: string
   /** An empty folder for all that a turn leaves on disk. */
   readonly folder: string
 }
@@ -25,7 +27,7 @@ const folders = new Set<string>()
 export const turn = async (
   client: Client,
   scenarios: ReadonlyArray<Scenario>,
-  { folder, installed, missing, plan }: Setting
+  { folder, installed, missing, plan, server }: Setting
 ): Promise<ReadonlyArray<readonly [scenario: string, outcome: Outcome]>> => {
   const outcomes: Array<readonly [string, Outcome]> = []
   const bare = path.join(folder, "bare")
@@ -41,7 +43,7 @@ export const turn = async (
       outcomes.push([name, { _tag: "unconnected", error: missing }])
       continue
     }
-    player ??= start([client.name, installed, bare, JSON.stringify(plan)])
+    player ??= start([client.name, installed, server, bare, JSON.stringify(plan)])
     const place = path.join(folder, name)
     mkdirSync(place)
     folders.add(place)

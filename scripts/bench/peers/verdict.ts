@@ -25,7 +25,7 @@ export interface Verdict {
   readonly effects: Spread | undefined
   /** In how many rounds the call's effect happened more than once. */
   readonly duplicated: number
-  /** The time to recover, divided by what a bare new connection cost just before; of the rounds that did recover. */
+  /** The time to recover, divided by what a bare new connection cost just after; of the rounds that did recover. */
   readonly recovery: Spread | undefined
   readonly early: number | undefined
   /** Processes that were left, at most. */
@@ -37,9 +37,7 @@ export interface Verdict {
 }
 
 export const spread = (values: ReadonlyArray<number>): Spread | undefined =>
-  values.length === 0
-    ? undefined
-    : { median: median(values), low: Math.min(...values), high: Math.max(...values) }
+  values.length === 0 ? undefined : { median: median(values), low: Math.min(...values), high: Math.max(...values) }
 
 const defined = <A>(items: ReadonlyArray<A | undefined>): ReadonlyArray<A> =>
   items.flatMap((item) => (item === undefined ? [] : [item]))

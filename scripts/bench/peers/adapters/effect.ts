@@ -19,9 +19,9 @@ export const connect: Connect = async (target) => {
       ? McpClient.layerStdio({
           ...options,
           command: ChildProcess.make(target.command, target.args, { extendEnv: true, stderr: "ignore" })
-        })
-      : McpClient.layerHttp({ ...options, url: target.url })
-  const runtime = ManagedRuntime.make(layer.pipe(Layer.provide(Layer.merge(NodeServices.layer, FetchHttpClient.layer))))
+        }).pipe(Layer.provide(NodeServices.layer))
+      : McpClient.layerHttp({ ...options, url: target.url }).pipe(Layer.provide(FetchHttpClient.layer))
+  const runtime = ManagedRuntime.make(layer)
   const client = await runtime.runPromise(McpClient.McpClient)
   const tools = await runtime.runPromise(client.listTools())
   return {

@@ -18,8 +18,7 @@ export const connect: Connect = async (target, { folder, load }) => {
   const client = new MCPClient({
     id: folder,
     servers: {
-      peers:
-        target._tag === "stdio" ? { command: target.command, args: target.args } : { url: new URL(target.url) }
+      peers: target._tag === "stdio" ? { command: target.command, args: target.args } : { url: new URL(target.url) }
     }
   })
   const tools = await client.listTools()

@@ -23,13 +23,16 @@ export const make = async (place: { readonly folder: string; readonly server: st
   const { end, target } = await http(place)
   const url = new URL(target._tag === "http" ? target.url : "")
   const command = stdio(place)
-  const bare: Bare = {
+  const measure = {
     stdio: () => cost(new StdioClientTransport({ ...command, args: [...command.args], stderr: "ignore" })),
-    http: () => cost(new StreamableHTTPClientTransport(url)),
-    end
+    http: () => cost(new StreamableHTTPClientTransport(url))
   }
   // The first of each loads and compiles.
-  await bare.stdio()
-  await bare.http()
-  return bare
+  const warm = new Set<string>()
+  const warmed = (transport: "stdio" | "http") => async () => {
+    if (!warm.has(transport)) await measure[transport]()
+    warm.add(transport)
+    return measure[transport]()
+  }
+  return { stdio: warmed("stdio"), http: warmed("http"), end }
 }

@@ -43,6 +43,8 @@ const ci = (folder: string): Promise<string | undefined> =>
     // No package's script runs, and what is optional is left out: it is the browsers, compilers and bundlers of tools beside the clients.
     const args = ["ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"]
     const child = spawn("npm", args, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] })
+    const stop = () => child.kill()
+    process.once("exit", stop)
     let stderr = ""
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => (stderr += chunk))
     child.once("error", (error) => resolve(`npm ci: ${error.message}`))

@@ -5,7 +5,7 @@
  *     node player.ts client installed server folder plan
  */
 import { setMaxListeners } from "node:events"
-import { make } from "./bare.ts"
+import type { Bare } from "./bare.ts"
 import { clients } from "./clients.ts"
 import { isInstalled, loaderOf } from "./install.ts"
 import type { Message, Observation, Order, Outcome } from "./observation.ts"
@@ -19,9 +19,18 @@ const client = clients.find((client) => client.name === name)
 const say = (message: Message) => process.send?.(message)
 setMaxListeners(0)
 
-const bare = await make({ folder: bareFolder, server })
+/** Made for the first scenario in which there is something to compare. */
+let bare: Bare | undefined
+const bareCost = async (transport: "stdio" | "http"): Promise<number> => {
+  if (bare === undefined) {
+    const { make } = await import("./bare.ts")
+    bare = await make({ folder: bareFolder, server })
+  }
+  return bare[transport]()
+}
+
 process.once("disconnect", () => {
-  bare.end()
+  bare?.end()
   process.exit()
 })
 process.on("message", (order: Order) => {
@@ -51,7 +60,7 @@ async function play({ folder, scenario }: Order): Promise<Outcome> {
   try {
     const observation: Observation = await found.play(stage)
     // What has not recovered is compared with nothing.
-    const cost = observation.recovery === undefined ? undefined : await bare[found.transport]()
+    const cost = observation.recovery === undefined ? undefined : await bareCost(found.transport)
     return { _tag: "observed", observation: { ...observation, bare: cost } }
   } catch (error) {
     return { _tag: isConnected ? "crashed" : "unconnected", error: messageOf(error) }

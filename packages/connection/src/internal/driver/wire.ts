@@ -11,6 +11,7 @@ import type { Agent, Dispatcher, fetch as UndiciFetch } from "undici"
 import { Socket } from "node:net"
 import { MalformedResponse, type Reason, SessionExpired, TransportClosed, Unauthorized } from "../reasons.ts"
 import * as Authorization from "./authorization.ts"
+import { exchange } from "./exchange.ts"
 import * as Network from "./network.ts"
 import { WireFailure } from "./network.ts"
 import type { Flights } from "./flights.ts"
@@ -118,22 +119,52 @@ const makeOn = (
 
   /** `id`: of the request that this is, or `undefined` for a notification, whose acceptance is no word of the server. */
   const raw = async (
-    target: string | URL,
+    target: URL,
     init: RequestInit | undefined,
+    headers: Headers,
     id: string | undefined,
-    onBytes: () => void = () => {}
-  ) => {
-    const seen: Seen = { sent: false }
+    onBytes: () => void
+  ): Promise<Response> => {
+    const ticket = id === undefined ? undefined : options.flights()?.ticketOf(id)
+    const body = init?.body ?? undefined
+    let sent = false
+    let isStream = false
+    let budget = options.maxMessageBytes
     try {
-      const response = await undiciFetch(target, {
-        ...(init as unknown as UndiciInit),
-        dispatcher: observed(agent, id, seen, options, onBytes)
-      })
-      // The same class as far as the SDK can tell: Node's own fetch is undici's.
-      return response as unknown as Response
+      return await exchange(
+        agent,
+        target,
+        {
+          method: init?.method ?? "GET",
+          headers,
+          body: Predicate.isString(body) ? body : undefined,
+          signal: init?.signal ?? undefined
+        },
+        {
+          onSent: () => {
+            sent = true
+            if (ticket !== undefined) ticket.sent = true
+          },
+          onHead: (received) => {
+            onBytes()
+            isStream = essenceOf(received) === "text/event-stream"
+            if (isStream && id !== undefined) options.flights()?.streams(id)
+          },
+          onData: (chunk) => {
+            onBytes()
+            if (isStream) return
+            budget -= chunk.length
+            if (budget < 0) throw tooLarge(options.maxMessageBytes)
+          },
+          onEnd: (broken) => {
+            if (id !== undefined && kind === "streamable") options.flights()?.broke(id)
+            if (isStream && broken !== undefined) options.onBreak(Network.ofNetwork(broken, sent))
+          }
+        }
+      )
     } catch (error) {
       if (init?.signal?.aborted === true) throw error
-      throw new WireFailure(Network.ofNetwork(error, seen.sent))
+      throw new WireFailure(Network.ofNetwork(error, sent))
     }
   }
 
@@ -165,7 +196,18 @@ const makeOn = (
     return Promise.race([Promise.all(unanswered), enough]).finally(() => clearTimeout(timer))
   }
 
-  const authFetch: FetchLike = (target, init) => raw(target, init, undefined)
+  /** For authorization servers, which are somewhere else, and may send us on. */
+  const authFetch: FetchLike = async (target, init) => {
+    const seen: Seen = { sent: false }
+    try {
+      const dispatcher = bounded(agent, seen, options.maxMessageBytes)
+      // The same classes as far as the SDK can tell: Node's own fetch is undici's.
+      return (await undiciFetch(target, { ...(init as unknown as UndiciInit), dispatcher })) as unknown as Response
+    } catch (error) {
+      if (init?.signal?.aborted === true) throw error
+      throw new WireFailure(Network.ofNetwork(error, seen.sent))
+    }
+  }
 
   const send: FetchLike = async (target, init) => {
     const headers = new Headers(init?.headers)
@@ -174,9 +216,9 @@ const makeOn = (
     // The older transport does not pass headers on.
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
-    const exchange = raw(target, { ...init, headers }, asked, speaks ? options.onBytes : undefined)
-    if (id !== null && options.authProvider !== undefined) note(exchange)
-    const response = await exchange
+    const answered = raw(new URL(target), init, headers, asked, speaks ? options.onBytes : () => {})
+    if (id !== null && options.authProvider !== undefined) note(answered)
+    const response = await answered
     // Refused for certain: whatever becomes of the session while it waits for other credentials, it did not run.
     if (response.status === 401 && id !== null) markSent(id, false)
     return check(response, init?.method ?? "GET", headers, init?.body)
@@ -209,7 +251,11 @@ const makeOn = (
       return method === "POST" && kind === "streamable" ? answer(response, body) : stream(response, headers)
     // Redirects are the SDK's to follow, within the origin.
     if (status >= 300 && status < 400) return response
-    if (status === 401 || status === 403) return response
+    // A provider of the user's is handed it.
+    if (status === 401 || status === 403)
+      return options.authProvider === undefined
+        ? response
+        : new Response(response.body, { status, headers: response.headers })
     if (Network.isOverload(status)) {
       await discard(response)
       throw new WireFailure(Network.ofOverload(status, response.headers.get("retry-after"), options.now()))
@@ -241,7 +287,7 @@ const makeOn = (
 
   /** A stream of notifications that was not the first, and does not go on where the last one ended. */
   const stream = (response: Response, headers: Headers): Response => {
-    if (kind === "streamable" && essenceOf(response) === "text/event-stream") {
+    if (kind === "streamable" && essenceOf(response.headers) === "text/event-stream") {
       streams += 1
       if (streams > 1 && !headers.has("last-event-id")) options.onGap()
     }
@@ -330,63 +376,25 @@ interface Seen {
   sent: boolean
 }
 
-/** A dispatcher that notes what happens to one request. */
-const observed = (
-  agent: Agent,
-  id: string | undefined,
-  seen: Seen,
-  options: Options,
-  onBytes: () => void
-): Dispatcher => {
-  const ticket = id === undefined ? undefined : options.flights()?.ticketOf(id)
-  let isStream = false
-  const ended = (): void => {
-    if (id !== undefined && options.kind === "streamable") options.flights()?.broke(id)
-  }
-  const dispatch = (request: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean => {
-    let budget = Number.POSITIVE_INFINITY
+/** Notes that a request was sent, and reads no more of its answer than it may. */
+const bounded = (agent: Agent, seen: Seen, maxBytes: number): Dispatcher => {
+  const dispatch: Dispatcher["dispatch"] = (request, handler) => {
+    let budget = maxBytes
     return agent.dispatch(request, {
-      // undici calls this when it has a connection, and then writes the request to it.
       onRequestStart: (controller, context) => {
         seen.sent = true
-        if (ticket !== undefined) ticket.sent = true
         handler.onRequestStart?.(controller, context)
       },
-      onRequestUpgrade: (controller, status, headers, socket) =>
-        handler.onRequestUpgrade?.(controller, status, headers, socket),
+      onRequestUpgrade: (...upgraded) => handler.onRequestUpgrade?.(...upgraded),
       onResponseStarted: () => handler.onResponseStarted?.(),
-      onResponseStart: (controller, status, headers, message) => {
-        onBytes()
-        const type = headers["content-type"]
-        isStream = Predicate.isString(type) && type.includes("text/event-stream")
-        if (!isStream) budget = options.maxMessageBytes
-        else if (id !== undefined) options.flights()?.streams(id)
-        handler.onResponseStart?.(controller, status, headers, message)
-      },
+      onResponseStart: (...head) => handler.onResponseStart?.(...head),
       onResponseData: (controller, chunk) => {
-        onBytes()
         budget -= chunk.length
-        if (budget < 0) {
-          controller.abort(
-            new WireFailure(
-              new MalformedResponse({
-                description: `the server sent a message of more than ${options.maxMessageBytes} bytes`
-              })
-            )
-          )
-          return
-        }
-        handler.onResponseData?.(controller, chunk)
+        if (budget < 0) controller.abort(tooLarge(maxBytes))
+        else handler.onResponseData?.(controller, chunk)
       },
-      onResponseEnd: (controller, trailers) => {
-        ended()
-        handler.onResponseEnd?.(controller, trailers)
-      },
-      onResponseError: (controller, error) => {
-        ended()
-        handler.onResponseError?.(controller, error)
-        if (isStream && error.name !== "AbortError") options.onBreak(Network.ofNetwork(error, seen.sent))
-      },
+      onResponseEnd: (...end) => handler.onResponseEnd?.(...end),
+      onResponseError: (...failed) => handler.onResponseError?.(...failed),
       onBodySent: (chunk) => handler.onBodySent?.(chunk),
       onRequestSent: () => handler.onRequestSent?.()
     })
@@ -395,14 +403,17 @@ const observed = (
   return { dispatch } as unknown as Dispatcher
 }
 
+const tooLarge = (maxBytes: number): WireFailure =>
+  new WireFailure(new MalformedResponse({ description: `the server sent a message of more than ${maxBytes} bytes` }))
+
 const discard = (response: Response): Promise<void> =>
   response.body === null ? Promise.resolve() : response.body.cancel().catch(() => {})
 
-const essenceOf = (response: Response): string | undefined =>
-  response.headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase()
+const essenceOf = (headers: Headers): string | undefined =>
+  headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase()
 
 const isMessage = (response: Response): boolean => {
-  const essence = essenceOf(response)
+  const essence = essenceOf(response.headers)
   return essence === "application/json" || essence === "text/event-stream"
 }
 

@@ -113,6 +113,7 @@ const makeOn = (
 ): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
   let isEstablished = false
+  let exchanges = 0
   let hasExpired = false
   let streams = 0
   let lastFailure: Reason | undefined
@@ -216,6 +217,8 @@ const makeOn = (
     // The older transport does not pass headers on.
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
+    // undici lets go of a socket a turn after its answer, and another one costs more than that.
+    if (!isEstablished && exchanges++ > 0) await nextTurn()
     const answered = raw(new URL(target), init, headers, asked, speaks ? options.onBytes : () => {})
     if (id !== null && options.authProvider !== undefined) note(answered)
     const response = await answered
@@ -405,6 +408,8 @@ const bounded = (agent: Agent, seen: Seen, maxBytes: number): Dispatcher => {
 
 const tooLarge = (maxBytes: number): WireFailure =>
   new WireFailure(new MalformedResponse({ description: `the server sent a message of more than ${maxBytes} bytes` }))
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const discard = (response: Response): Promise<void> =>
   response.body === null ? Promise.resolve() : response.body.cancel().catch(() => {})

@@ -175,12 +175,16 @@ const lose = Effect.fnUntraced(function* <R>(
 
 const drainPause = "25 millis"
 
-/** Lets the requests in flight on a replaced session end, and retires it. */
+/**
+ * Lets the requests in flight on a replaced session end, and retires it. Not at once: what closing costs would be paid by those who wait
+ * for the next session.
+ */
 const drain = (scopes: SessionScopes, { published, scope }: Opening.Opened, timeout: Duration.Duration) =>
   Effect.suspend(() => {
     scopes.drains(scope)
     return Effect.sync(() => published.session.inFlight()).pipe(
       Effect.repeat({ until: (inFlight) => inFlight === 0, schedule: Schedule.spaced(drainPause) }),
+      Effect.delay(drainPause),
       Effect.timeoutOption(timeout),
       Effect.andThen(scopes.retire(scope)),
       Effect.forkIn(scope)

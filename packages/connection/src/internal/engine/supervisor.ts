@@ -165,9 +165,10 @@ const lose = Effect.fnUntraced(function* <R>(
     ? Effect.logInfo("mcp session is given up, as requested", { generation })
     : Effect.logWarning("mcp session lost", { generation, reason: error.reason._tag, error: error.message })
   published.session.abandon?.()
-  // Over HTTP a session can be lost to us while it still answers what was asked before.
+  // Over HTTP a session can be lost to us while it still answers what was asked before. If it does not, closing it has time: what that costs
+  // would be paid by those who wait for the next one.
   yield* setback._tag === "Lost" && published.session.isolation === "perRequest" && error.reason._tag !== "LivenessLost"
-    ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout)
+    ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout, drainPause)
     : scopes.retire(scope)
   if (proven || jumped) yield* ladder.reset
   return setback
@@ -175,16 +176,18 @@ const lose = Effect.fnUntraced(function* <R>(
 
 const drainPause = "25 millis"
 
-/**
- * Lets the requests in flight on a replaced session end, and retires it. Not at once: what closing costs would be paid by those who wait
- * for the next session.
- */
-const drain = (scopes: SessionScopes, { published, scope }: Opening.Opened, timeout: Duration.Duration) =>
+/** Lets the requests in flight on a replaced session end, and retires it. */
+const drain = (
+  scopes: SessionScopes,
+  { published, scope }: Opening.Opened,
+  timeout: Duration.Duration,
+  first: Duration.Input = Duration.zero
+) =>
   Effect.suspend(() => {
     scopes.drains(scope)
     return Effect.sync(() => published.session.inFlight()).pipe(
       Effect.repeat({ until: (inFlight) => inFlight === 0, schedule: Schedule.spaced(drainPause) }),
-      Effect.delay(drainPause),
+      Effect.delay(first),
       Effect.timeoutOption(timeout),
       Effect.andThen(scopes.retire(scope)),
       Effect.forkIn(scope)

@@ -42,6 +42,9 @@ const start = Effect.fnUntraced(function* <E>(
 
 const warmUp = 10
 
+/** What is still under way when a server restarts tells of the loss before the call that is measured does. */
+const rest = "30 millis"
+
 /** A server that starts at once is not to be found outside of this benchmark: it shows what is added, and there the ratio says little. */
 const instant = 1
 
@@ -79,7 +82,9 @@ export const run = Effect.fnUntraced(function* (
     lasts[1]?.starts.push(yield* start(LightServer.instant, Effect.void, plan, random))
     lasts[2]?.starts.push(
       yield* Effect.scoped(
-        Effect.flatMap(LightServer.http, ({ restart, target }) => start(target, restart, plan, random))
+        Effect.flatMap(LightServer.http, ({ restart, target }) =>
+          start(target, Effect.delay(restart, rest), plan, random)
+        )
       )
     )
     yield* progress(`recovery: start ${count} of ${plan.starts}`)

@@ -217,7 +217,7 @@ const makeOn = (
     // The older transport does not pass headers on.
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
-    // undici lets go of a socket a turn after its answer, and another one costs more than that.
+    // undici lets go of a socket a turn after its answer, and in a handshake another one costs more than that.
     if (!isEstablished && exchanges++ > 0) await nextTurn()
     const answered = raw(new URL(target), init, headers, asked, speaks ? options.onBytes : () => {})
     if (id !== null && options.authProvider !== undefined) note(answered)

@@ -45,8 +45,12 @@ export interface Options {
  * @since 0.1.0
  */
 export const make = (options: Options = {}): Heartbeat => ({
-  interval: Duration.fromInputUnsafe(options.interval ?? "30 seconds"),
-  timeout: Duration.fromInputUnsafe(options.timeout ?? "10 seconds"),
+  interval: Duration.fromInputUnsafe(options.interval ?? defaultInterval),
+  timeout: Duration.fromInputUnsafe(options.timeout ?? defaultTimeout),
   misses: options.misses ?? 3,
-  busyGrace: Duration.fromInputUnsafe(options.busyGrace ?? "5 minutes")
+  busyGrace: Duration.fromInputUnsafe(options.busyGrace ?? defaultBusyGrace)
 })
+
+const defaultInterval = Duration.seconds(30)
+const defaultTimeout = Duration.seconds(10)
+const defaultBusyGrace = Duration.minutes(5)

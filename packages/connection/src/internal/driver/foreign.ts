@@ -1,10 +1,8 @@
 /** Any transport of the SDK's shape, made by the user. */
 import type { Transport } from "@modelcontextprotocol/client"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -12,6 +10,7 @@ import { ConnectionError, Reason, TransportClosed } from "../../ConnectionError.
 import type { McpSession } from "../../McpSession.ts"
 import type { FromSdkOptions, McpTransport, OpenContext } from "../../McpTransport.ts"
 import { decode, valueOption } from "../options.ts"
+import * as Breaking from "./breaking.ts"
 import * as Era from "./era.ts"
 import * as Flights from "./flights.ts"
 import * as Network from "./network.ts"
@@ -56,7 +55,7 @@ const open = Effect.fnUntraced(function* <R>(
     )
   )
   let lastActivity = clock.currentTimeMillisUnsafe()
-  const broken = Deferred.makeUnsafe<Reason>()
+  const broken = Breaking.make()
   const perRequest = made.hasPerRequestStream === true
   const transport = listened(
     made,
@@ -64,7 +63,7 @@ const open = Effect.fnUntraced(function* <R>(
       lastActivity = clock.currentTimeMillisUnsafe()
       context.onActivity()
     },
-    () => Deferred.doneUnsafe(broken, Exit.succeed(new TransportClosed({ description: "the transport was closed" })))
+    () => broken.tell(new TransportClosed({ description: "the transport was closed" }))
   )
   // Closed once more than the session does it itself: what `close` promises is awaited here, before the user's own release.
   yield* Effect.addFinalizer(() =>
@@ -80,7 +79,7 @@ const open = Effect.fnUntraced(function* <R>(
     negotiation: { _tag: "initialize", modern },
     explain: perRequest ? Network.ofSdk : undefined,
     onGap: context.onGap,
-    lost: Deferred.await(broken),
+    lost: broken,
     stderrTail: () => undefined,
     conceal: undefined,
     pid: undefined,

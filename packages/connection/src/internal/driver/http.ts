@@ -6,7 +6,6 @@ import {
   type Transport
 } from "@modelcontextprotocol/client"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -19,6 +18,7 @@ import { ConnectionError, HeadersFailed, type Reason, TransportClosed } from "..
 import type { McpSession } from "../../McpSession.ts"
 import type { Headers, HttpOptions, McpTransport, OpenContext } from "../../McpTransport.ts"
 import { CountOption, decode, DurationOption, SecretOption, valueOption } from "../options.ts"
+import * as Breaking from "./breaking.ts"
 import * as Concealment from "./concealment.ts"
 import type * as Flights from "./flights.ts"
 import { withoutFrames } from "./frames.ts"
@@ -207,7 +207,7 @@ const open = Effect.fnUntraced(function* <R>(
     conceal,
     now: () => clock.currentTimeMillisUnsafe()
   })
-  const broken = Deferred.makeUnsafe<Reason>()
+  const broken = Breaking.make()
   const timers = new Set<ReturnType<typeof setTimeout>>()
   const requestInit = {
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, plain(value)]))
@@ -251,7 +251,7 @@ const open = Effect.fnUntraced(function* <R>(
   const onError = (error: unknown): void => {
     if (!live) return
     const reason = explain(error, undefined)
-    if (kind === "sse") Deferred.doneUnsafe(broken, Exit.succeed(reason))
+    if (kind === "sse") broken.tell(reason)
     else if (error instanceof Network.WireFailure && !isNoStream(reason, wire)) {
       context.onSuspect(withoutFrames(new ConnectionError({ server: context.server, reason })))
     }
@@ -279,7 +279,7 @@ const open = Effect.fnUntraced(function* <R>(
       flights = all
     },
     onGap: context.onGap,
-    lost: Deferred.await(broken),
+    lost: broken,
     stderrTail: () => undefined,
     conceal: concealHeaders === undefined && options.authProvider === undefined ? undefined : conceal,
     pid: undefined,

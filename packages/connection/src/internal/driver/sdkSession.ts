@@ -30,6 +30,7 @@ import {
 import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import { toolOf } from "../tool.ts"
+import type { Breaking } from "./breaking.ts"
 import * as Failure from "./failure.ts"
 import * as Flights from "./flights.ts"
 import { withoutFrames } from "./frames.ts"
@@ -62,8 +63,8 @@ export interface Options {
   readonly onFlights?: ((flights: Flights.Flights) => void) | undefined
   /** A stream of notifications has broken. */
   readonly onGap: () => void
-  /** Waits for the loss of the transport. */
-  readonly lost: Effect.Effect<Reason>
+  /** How the loss of the transport is told: by an effect that waits for it, or by an event, which no fiber has to wait for. */
+  readonly lost: Effect.Effect<Reason> | Breaking
   readonly stderrTail: () => string | undefined
   /** Takes out of what the server says what must not be told; `undefined` when there is nothing to hide. */
   readonly conceal: ((text: string) => string) | undefined
@@ -110,11 +111,13 @@ export const open = Effect.fnUntraced(function* (
       delete transport.onerror
     })
   )
-  yield* options.lost.pipe(
-    Effect.catchDefect(() => Effect.succeed(new TransportClosed({ description: "the transport broke" }))),
-    Effect.map((reason) => lose(reason)),
-    Effect.forkScoped({ startImmediately: true })
-  )
+  yield* Effect.isEffect(options.lost)
+    ? options.lost.pipe(
+        Effect.catchDefect(() => Effect.succeed(new TransportClosed({ description: "the transport broke" }))),
+        Effect.map((reason) => lose(reason)),
+        Effect.forkScoped({ startImmediately: true })
+      )
+    : Effect.succeed(options.lost.listen(lose))
 
   const client = yield* Effect.callback<SessionClient, ConnectionError>((resume) => {
     connect(options, context).then(

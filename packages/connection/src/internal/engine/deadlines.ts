@@ -1,9 +1,8 @@
 /**
- * When the answers to all requests of a connection are due. One fiber sleeps for all of them: a fiber and a timer for each would cost
- * more than the rest of a call.
+ * When the answers to requests are due. One fiber sleeps for all of them, of all connections on one clock: a fiber and a timer for each
+ * request would cost more than the rest of a call, and for each connection more than two kibibytes.
  */
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
@@ -24,9 +23,34 @@ export interface Deadlines {
   readonly remove: (deadline: Deadline) => void
 }
 
-export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(function* () {
-  const context = yield* Effect.context<never>()
-  const clock = yield* Clock.Clock
+/** Those of the clock that is there now; nothing of them sleeps when no connection uses them. */
+export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.acquireRelease(
+  Clock.clockWith((clock) =>
+    Effect.sync(() => {
+      const shared = byClock.get(clock) ?? { clock, deadlines: on(clock), users: 0 }
+      byClock.set(clock, shared)
+      shared.users += 1
+      return shared
+    })
+  ),
+  (shared) =>
+    Effect.sync(() => {
+      shared.users -= 1
+      if (shared.users > 0) return
+      byClock.delete(shared.clock)
+      shared.deadlines.stop()
+    })
+).pipe(Effect.map(({ deadlines }) => deadlines))
+
+interface Shared {
+  readonly clock: Clock.Clock
+  readonly deadlines: Deadlines & { readonly stop: () => void }
+  users: number
+}
+
+const byClock = new Map<Clock.Clock, Shared>()
+
+const on = (clock: Clock.Clock): Shared["deadlines"] => {
   /** By how long they wait: those who wait equally long are due in the order in which they came. */
   const waits = new Map<number, Set<Deadline>>()
   let sleeper: Fiber.Fiber<void> | undefined
@@ -46,7 +70,7 @@ export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(fun
     sleeper?.interruptUnsafe()
     wakesAt = at
     const left = Math.min(longestSleep, Math.max(0, Math.ceil(at - now())))
-    const sleeping = Effect.runForkWith(context)(Effect.sleep(Duration.millis(left)))
+    const sleeping = Effect.runFork(Effect.provideService(Effect.sleep(left), Clock.Clock, clock))
     sleeper = sleeping
     sleeping.addObserver((exit) => {
       if (sleeper === sleeping && exit._tag === "Success") wake()
@@ -90,9 +114,8 @@ export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(fun
     if (equals?.size === 0) waits.delete(deadline.millis)
   }
 
-  yield* Effect.addFinalizer(() => Effect.sync(() => sleeper?.interruptUnsafe()))
-  return { add, remove }
-})
+  return { add, remove, stop: () => sleeper?.interruptUnsafe() }
+}
 
 const nanosPerMilli = 1_000_000
 

@@ -119,22 +119,8 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
       return ready(seen, state)
     })
 
-  const untilClosed = <A>(stream: Stream.Stream<A>): Stream.Stream<A> =>
-    Stream.interruptWhen(stream, Deferred.await(core.closed))
-
-  const engine: Engine = {
-    name: core.server,
-    request: (method, params, options) => requests.request(method, params, options, toolOf(method, params)),
-    state: Effect.sync(() => Ref.getUnsafe(core.snapshot).state),
-    changes: Stream.takeUntil(streamOf(core.states), (state) => state._tag === "Closed"),
-    events: Stream.suspend(() =>
-      Ref.getUnsafe(core.snapshot).state._tag === "Closed"
-        ? Stream.empty
-        : Stream.takeUntil(streamOf(core.events), (event) => event._tag === "Closed")
-    ),
-    awaitReady: ready(0),
-    reconnect: replaced("reconnect"),
-    refresh: Effect.scoped(
+  const refreshed = () =>
+    Effect.scoped(
       Effect.gen(function* () {
         const events = yield* PubSub.subscribe(yield* core.events.pubsub)
         const seen = Ref.getUnsafe(core.snapshot).generation
@@ -145,10 +131,28 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         )
         return yield* Effect.raceFirst(replaced("refresh"), refused)
       })
+    )
+
+  const untilClosed = <A>(stream: Stream.Stream<A>): Stream.Stream<A> =>
+    Stream.interruptWhen(stream, Deferred.await(core.closed))
+
+  const engine: Engine = {
+    name: core.server,
+    request: (method, params, options) => requests.request(method, params, options, toolOf(method, params)),
+    state: Effect.sync(() => Ref.getUnsafe(core.snapshot).state),
+    // Put together when somebody reads them: most connections are asked for none of it, and it weighs as much as a session.
+    changes: Stream.suspend(() => Stream.takeUntil(streamOf(core.states), (state) => state._tag === "Closed")),
+    events: Stream.suspend(() =>
+      Ref.getUnsafe(core.snapshot).state._tag === "Closed"
+        ? Stream.empty
+        : Stream.takeUntil(streamOf(core.events), (event) => event._tag === "Closed")
     ),
+    notifications: Stream.suspend(() => untilClosed(streamOf(core.notifications))),
+    awaitReady: Effect.suspend(() => ready(0)),
+    reconnect: replaced("reconnect"),
+    refresh: Effect.suspend(refreshed),
     catalog: Effect.sync(catalogs.current),
     health: Effect.sync(() => core.vitals.health(Ref.getUnsafe(core.snapshot).published, requests.waiting())),
-    notifications: untilClosed(streamOf(core.notifications)),
     notify: (method, params) =>
       requests.onSession(method, options.defaults, ({ session }) => session.notify(method, params)),
     setLogLevel: (level) =>
@@ -296,26 +300,25 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
         })
     ).pipe(Effect.andThen(subscribe(uri)), Effect.andThen(listenAnew("Late")))
 
-  const updatesOf = Effect.fnUntraced(function* (
-    uri: string
-  ): Effect.fn.Return<Stream.Stream<ResourceUpdate>, RequestError, Scope.Scope> {
-    // Before the server knows of the reader, so that nothing it says at once is missed.
-    const notifications = yield* PubSub.subscribe(yield* core.notifications.pubsub)
-    const events = yield* PubSub.subscribe(yield* core.events.pubsub)
-    yield* subscribed(uri)
-    const updates = Stream.fromSubscription(notifications).pipe(
-      Stream.filter(
-        ({ method, params }) =>
-          method === "notifications/resources/updated" && params !== undefined && params["uri"] === uri
-      ),
-      Stream.map((): ResourceUpdate => ({ _tag: "Updated", uri }))
-    )
-    const gaps = Stream.fromSubscription(events).pipe(
-      Stream.filter((event) => event._tag === "SessionReady" || event._tag === "NotificationsMissed"),
-      Stream.map(({ generation }): ResourceUpdate => ({ _tag: "MayHaveMissed", uri, generation }))
-    )
-    return untilClosed(Stream.merge(updates, gaps))
-  })
+  const updatesOf = (uri: string): Effect.Effect<Stream.Stream<ResourceUpdate>, RequestError, Scope.Scope> =>
+    Effect.gen(function* () {
+      // Before the server knows of the reader, so that nothing it says at once is missed.
+      const notifications = yield* PubSub.subscribe(yield* core.notifications.pubsub)
+      const events = yield* PubSub.subscribe(yield* core.events.pubsub)
+      yield* subscribed(uri)
+      const updates = Stream.fromSubscription(notifications).pipe(
+        Stream.filter(
+          ({ method, params }) =>
+            method === "notifications/resources/updated" && params !== undefined && params["uri"] === uri
+        ),
+        Stream.map((): ResourceUpdate => ({ _tag: "Updated", uri }))
+      )
+      const gaps = Stream.fromSubscription(events).pipe(
+        Stream.filter((event) => event._tag === "SessionReady" || event._tag === "NotificationsMissed"),
+        Stream.map(({ generation }): ResourceUpdate => ({ _tag: "MayHaveMissed", uri, generation }))
+      )
+      return untilClosed(Stream.merge(updates, gaps))
+    })
 
   return engine
 })

@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
@@ -17,6 +18,7 @@ import * as Heartbeats from "../../Heartbeat.ts"
 import type { Admission } from "../../McpConnection.ts"
 import type { McpSession, SessionHost } from "../../McpSession.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
+import * as Backlog from "./backlog.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
 import * as Debounce from "./debounce.ts"
@@ -69,7 +71,7 @@ export const open = <R>(
       const exit = yield* Effect.suspend(() => options.admission?.(run) ?? run).pipe(restore, Effect.exit)
       core.vitals.attempt("ends")
       if (Exit.isSuccess(exit)) {
-        yield* Effect.forkIn(attempt.watch(exit.value), scope)
+        yield* Scope.provide(attempt.watch(exit.value), scope)
         return { _tag: "Opened", published: exit.value, scope } as const
       }
       yield* scopes.retire(scope)
@@ -89,8 +91,8 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   const previous = Ref.getUnsafe(core.snapshot).generation
   const applied = restoration.appliedAtStart()
   const generation = previous + 1
-  const changedLists = yield* Queue.unbounded<ReadonlyArray<Catalog.Kind>>()
-  const wishes = yield* Queue.unbounded<Core.Wish>()
+  const changedLists = Backlog.make<ReadonlyArray<Catalog.Kind>>()
+  const wishes = Backlog.make<Core.Wish>()
   const clock = yield* Clock.Clock
   let lastActivity = Number.NEGATIVE_INFINITY
   let stderrTail: () => string | undefined = () => undefined
@@ -119,7 +121,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     onSuspect: (error) => {
       if (published !== undefined && Ref.getUnsafe(core.snapshot).published === published) core.report(published, error)
     },
-    onGap: () => Queue.offerUnsafe(wishes, "Gap")
+    onGap: () => wishes.offer("Gap")
   }
 
   const run: Effect.Effect<Core.Published, ConnectionError, R | Scope.Scope> = Effect.gen(function* () {
@@ -135,8 +137,8 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     })
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
       suspicions,
-      wish: (what) => Queue.offerUnsafe(wishes, what),
-      relist: (kinds) => Queue.offerUnsafe(changedLists, kinds)
+      wish: wishes.offer,
+      relist: changedLists.offer
     })
     published = candidate
     let gone = false
@@ -227,15 +229,18 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       if (kinds.includes("tools")) published.tools.forget()
       if (Ref.getUnsafe(core.snapshot).published === published) catalogs.markStale(kinds)
     }
-    Queue.offerUnsafe(changedLists, kinds)
+    changedLists.offer(kinds)
   }
 
   /** Reads again what the server says has changed, once it has been quiet for a moment. Ends with the loss of the session. */
-  const follow = (session: Core.Published): Effect.Effect<ConnectionError> =>
+  const follow = (
+    session: Core.Published,
+    changed: Queue.Dequeue<ReadonlyArray<Catalog.Kind>>
+  ): Effect.Effect<ConnectionError> =>
     Effect.gen(function* () {
       let failures = 0
       while (true) {
-        const kinds = new Set((yield* Debounce.settled(changedLists)).flat())
+        const kinds = new Set((yield* Debounce.settled(changed)).flat())
         // A session that drains has nothing to say of what the server offers.
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
         yield* session.suspicions.settled
@@ -243,7 +248,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         const readings = yield* Effect.catch(restoration.relist(session, listed), (error) => {
           const suspicion = core.report(session, error)
           if (suspicion === undefined) return Effect.fail(error)
-          Queue.offerUnsafe(changedLists, listed)
+          changedLists.offer(listed)
           return Effect.as(Deferred.await(suspicion.verdict), undefined)
         })
         if (readings === undefined) {
@@ -265,13 +270,13 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
    * Keeps the session telling of the changes that are desired to be told: when there are more of them, and when the stream that told of
    * them broke, as soon as the server agrees again.
    */
-  const tend = (session: Core.Published): Effect.Effect<never> =>
+  const tend = (session: Core.Published, wished: Queue.Dequeue<Core.Wish>): Effect.Effect<never> =>
     Effect.gen(function* () {
       let failures = 0
       let gap = false
       let agreedAt = Number.NEGATIVE_INFINITY
       while (true) {
-        const wish = yield* Queue.take(wishes)
+        const wish = yield* Queue.take(wished)
         // A session that drains has been replaced by one that tells.
         if (Ref.getUnsafe(core.snapshot).published !== session) continue
         gap ||= wish !== "More"
@@ -292,12 +297,12 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
           if (failure._tag === "ConnectionError") core.report(session, failure)
           yield* Effect.sleep(backoff(failures))
           failures += 1
-          Queue.offerUnsafe(wishes, "More")
+          wishes.offer("More")
           continue
         }
         agreedAt = yield* Clock.currentTimeMillis
         // What changed between the list and the server's word is told by nobody.
-        if (told.success.length > 0) Queue.offerUnsafe(changedLists, told.success)
+        if (told.success.length > 0) changedLists.offer(told.success)
         if (!gap) continue
         gap = false
         yield* core.emit((at) => ConnectionEvent.NotificationsMissed({ at, generation }))
@@ -305,20 +310,38 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       }
     })
 
-  /** Turns the loss of the session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. */
-  const watch = (session: Core.Published): Effect.Effect<void> =>
-    Effect.raceAllFirst([
-      ...lossesOf(session).map((loss) =>
-        Effect.catchCause(loss, (cause) => Effect.succeed(core.defect("transport", cause)))
-      ),
-      follow(session),
-      // A fiber that waits weighs more than a kibibyte: none waits for what cannot come.
-      ...(session.session.isolation === "perRequest" ? [session.suspicions.untilLost] : []),
-      ...(canMissChanges(session.session) ? [tend(session)] : [])
-    ]).pipe(
-      Effect.flatMap((error) => Queue.offer(core.mailbox, Core.LossReported({ seen: generation, error }))),
-      Effect.asVoid
-    )
+  /**
+   * Turns the loss of the session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. Each
+   * watcher is a fiber of its own, and the first to tell of a loss ends the others; a race would have one more fiber wait for them.
+   */
+  const watch = (session: Core.Published): Effect.Effect<void, never, Scope.Scope> =>
+    Effect.gen(function* () {
+      const fork = Effect.runForkWith(yield* Effect.context<never>())
+      const watchers: Array<Fiber.Fiber<ConnectionError>> = []
+      let isOver = false
+      const start = (watcher: Effect.Effect<ConnectionError>): void => {
+        if (isOver) return
+        const fiber = fork(Effect.catchCause(watcher, (cause) => Effect.succeed(core.defect("transport", cause))))
+        watchers.push(fiber)
+        fiber.addObserver((exit) => {
+          if (isOver || Exit.isFailure(exit)) return
+          isOver = true
+          for (const other of watchers) other.interruptUnsafe()
+          Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: generation, error: exit.value }))
+        })
+      }
+      yield* Effect.addFinalizer(() =>
+        Effect.suspend(() => {
+          isOver = true
+          return Fiber.interruptAll(watchers)
+        })
+      )
+      for (const loss of lossesOf(session)) start(loss)
+      // A fiber that waits weighs more than a kibibyte: none waits for what cannot come, or has not come yet.
+      if (session.session.isolation === "perRequest") start(session.suspicions.untilLost)
+      changedLists.onFirst((changed) => start(follow(session, changed)))
+      if (canMissChanges(session.session)) wishes.onFirst((wished) => start(tend(session, wished)))
+    })
 
   /** What can tell of the loss: the session, and its silence. */
   const lossesOf = (published: Core.Published): ReadonlyArray<Effect.Effect<ConnectionError>> => {

@@ -113,29 +113,36 @@ export interface Decoded extends Requests.Limits {
   readonly limits: OpenContext["limits"]
 }
 
+// Made once, and not for each of a thousand connections.
+const thisClient = { name: "mcp-tether", version: packageJson.version }
+const defaultBudget = { burst: 1000, perSecond: 100 }
+const tenSeconds = Duration.seconds(10)
+const halfMinute = Duration.seconds(30)
+const oneMinute = Duration.seconds(60)
+
 export const decode = <R>(options: ConnectionOptions<R>): Effect.Effect<Decoded, InvalidOptions> =>
   Effect.map(decodeConnection(options), (decoded) => ({
     name: decoded.name ?? options.transport.label,
-    client: decoded.client ?? { name: "mcp-tether", version: packageJson.version },
+    client: decoded.client ?? thisClient,
     start: decoded.start ?? "required",
-    startWithin: duration(decoded.startWithin, "60 seconds"),
-    startupTimeout: duration(decoded.startupTimeout, "60 seconds"),
+    startWithin: duration(decoded.startWithin, oneMinute),
+    startupTimeout: duration(decoded.startupTimeout, oneMinute),
     policy: options.policy ?? ReconnectPolicy.default,
-    stableAfter: duration(decoded.stableAfter, "10 seconds"),
+    stableAfter: duration(decoded.stableAfter, tenSeconds),
     maxWaiting: decoded.maxWaiting ?? 1000,
     maxReplays: decoded.maxReplays ?? 1,
-    replayBudget: decoded.replayBudget ?? { burst: 1000, perSecond: 100 },
+    replayBudget: decoded.replayBudget ?? defaultBudget,
     closeTimeout: decoded.closeTimeout === undefined ? undefined : duration(decoded.closeTimeout, 0),
     heartbeat: decoded.heartbeat === "off" ? undefined : Heartbeat.make(decoded.heartbeat),
     heartbeatAsked: decoded.heartbeat !== undefined,
     defaults: {
-      timeout: duration(decoded.requestTimeout, "60 seconds"),
-      wait: wait(decoded.wait ?? "30 seconds"),
+      timeout: duration(decoded.requestTimeout, oneMinute),
+      wait: wait(decoded.wait ?? halfMinute),
       replay: decoded.replay ?? "safe",
       onProgress: undefined
     },
     restore: decoded.restore ?? "required",
-    drainTimeout: duration(decoded.drainTimeout, "30 seconds"),
+    drainTimeout: duration(decoded.drainTimeout, halfMinute),
     limits: { maxPages: decoded.limits?.maxPages ?? 100, maxItems: decoded.limits?.maxItems ?? 10_000 }
   }))
 

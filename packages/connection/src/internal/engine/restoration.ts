@@ -180,38 +180,39 @@ export const make = <R>(
             )
         )
       ),
-    restore: Effect.fnUntraced(function* (published, previous) {
-      yield* settle(published)
-      const { generation, session } = published
-      const { onSession } = options
-      /** The lists that `onSession` has read, each as it was last. */
-      const seen = new Map<Catalog.Kind, Catalogs.Reading>()
-      if (onSession !== undefined) {
-        const handle: SessionHandle = {
-          info: session.info,
-          request: (method, params) =>
-            Effect.suspend(() => {
-              const answer = session.request(new RequestTicket(method, params))
-              const kind = Catalogs.kindOf(method, params)
-              if (kind === undefined) return answer
-              const note = noting(published, kind)
-              return Effect.tap(answer, (result) => Effect.sync(() => seen.set(kind, note(result))))
-            }),
-          notify: (method, params) => session.notify(method, params)
+    restore: (published, previous) =>
+      Effect.gen(function* () {
+        yield* settle(published)
+        const { generation, session } = published
+        const { onSession } = options
+        /** The lists that `onSession` has read, each as it was last. */
+        const seen = new Map<Catalog.Kind, Catalogs.Reading>()
+        if (onSession !== undefined) {
+          const handle: SessionHandle = {
+            info: session.info,
+            request: (method, params) =>
+              Effect.suspend(() => {
+                const answer = session.request(new RequestTicket(method, params))
+                const kind = Catalogs.kindOf(method, params)
+                if (kind === undefined) return answer
+                const note = noting(published, kind)
+                return Effect.tap(answer, (result) => Effect.sync(() => seen.set(kind, note(result))))
+              }),
+            notify: (method, params) => session.notify(method, params)
+          }
+          yield* step(
+            "onSession",
+            generation,
+            Effect.suspend(() => onSession(handle, { generation, previous }))
+          )
         }
-        yield* step(
-          "onSession",
-          generation,
-          Effect.suspend(() => onSession(handle, { generation, previous }))
-        )
-      }
-      const listed = catalogs.listed()
-      const known = listed.flatMap((kind) => {
-        const reading = seen.get(kind)
-        return reading === undefined || reading.overtaken() ? [] : [reading]
+        const listed = catalogs.listed()
+        const known = listed.flatMap((kind) => {
+          const reading = seen.get(kind)
+          return reading === undefined || reading.overtaken() ? [] : [reading]
+        })
+        const unknown = listed.filter((kind) => known.every((reading) => reading.kind !== kind))
+        return [...known, ...(yield* readEach(published, unknown, step))]
       })
-      const unknown = listed.filter((kind) => known.every((reading) => reading.kind !== kind))
-      return [...known, ...(yield* readEach(published, unknown, step))]
-    })
   }
 }

@@ -10,30 +10,47 @@ import type { RequestError } from "../../RequestError.ts"
 
 const milliseconds = Metric.exponentialBoundaries({ start: 1, factor: 2, count: 20 })
 
-const ready = Metric.gauge("mcp_client_ready", { description: "1 while a session serves, else 0" })
-const losses = Metric.counter("mcp_client_sessions_lost_total", { description: "Lost sessions", incremental: true })
-const attempts = Metric.counter("mcp_client_attempts_total", { description: "Attempts by outcome", incremental: true })
-const replays = Metric.counter("mcp_client_replays_total", { description: "Requests sent again", incremental: true })
-const unknowns = Metric.counter("mcp_client_outcome_unknown_total", {
-  description: "Requests that may have run and were not sent again",
-  incremental: true
-})
-const heartbeatsMissed = Metric.counter("mcp_client_heartbeats_missed_total", {
-  description: "Probes without an answer",
-  incremental: true
-})
-const attemptDuration = Metric.histogram("mcp_client_attempt_duration_ms", {
-  description: "From the start of an attempt to its end",
-  boundaries: milliseconds
-})
-const outageDuration = Metric.histogram("mcp_client_outage_duration_ms", {
-  description: "From the loss of a session to the next one",
-  boundaries: milliseconds
-})
-const requestDuration = Metric.histogram("mcp_client_request_duration_ms", {
-  description: "From the call to its answer, over all sendings",
-  boundaries: milliseconds
-})
+type Attributes = Readonly<Record<string, string>>
+
+// A metric of its own for each set of attributes: `Metric.withAttributes` would put the name of its series together anew at each update.
+const ready = (attributes: Attributes) =>
+  Metric.gauge("mcp_client_ready", { description: "1 while a session serves, else 0", attributes })
+const losses = (attributes: Attributes) =>
+  Metric.counter("mcp_client_sessions_lost_total", { description: "Lost sessions", incremental: true, attributes })
+const attempts = (attributes: Attributes) =>
+  Metric.counter("mcp_client_attempts_total", { description: "Attempts by outcome", incremental: true, attributes })
+const replays = (attributes: Attributes) =>
+  Metric.counter("mcp_client_replays_total", { description: "Requests sent again", incremental: true, attributes })
+const unknowns = (attributes: Attributes) =>
+  Metric.counter("mcp_client_outcome_unknown_total", {
+    description: "Requests that may have run and were not sent again",
+    incremental: true,
+    attributes
+  })
+const heartbeatsMissed = (attributes: Attributes) =>
+  Metric.counter("mcp_client_heartbeats_missed_total", {
+    description: "Probes without an answer",
+    incremental: true,
+    attributes
+  })
+const attemptDuration = (attributes: Attributes) =>
+  Metric.histogram("mcp_client_attempt_duration_ms", {
+    description: "From the start of an attempt to its end",
+    boundaries: milliseconds,
+    attributes
+  })
+const outageDuration = (attributes: Attributes) =>
+  Metric.histogram("mcp_client_outage_duration_ms", {
+    description: "From the loss of a session to the next one",
+    boundaries: milliseconds,
+    attributes
+  })
+const requestDuration = (attributes: Attributes) =>
+  Metric.histogram("mcp_client_request_duration_ms", {
+    description: "From the call to its answer, over all sendings",
+    boundaries: milliseconds,
+    attributes
+  })
 
 export interface Telemetry {
   /** Takes note of an event, once it has happened. */
@@ -63,11 +80,10 @@ export const make = (
   server: string,
   onEnd: (at: number, exit: Exit.Exit<unknown, RequestError>) => void
 ): Telemetry => {
-  const of = <Input, State>(metric: Metric.Metric<Input, State>, attributes: Readonly<Record<string, string>> = {}) =>
-    Metric.withAttributes(metric, { server, ...attributes })
-  const isReady = of(ready)
+  const of = <Input, State>(metric: (attributes: Attributes) => Metric.Metric<Input, State>, attributes?: Attributes) =>
+    metric({ server, ...attributes })
   /** On the path of every call: made once per method. */
-  const durations = new Map<string, Metric.Histogram<number>>()
+  const durations = new Map<string, ReturnType<typeof requestDuration>>()
   let attemptAt: number | undefined
   /** The last outage; it is linked to also after its end. */
   let outage: Tracer.Span | undefined
@@ -97,7 +113,7 @@ export const make = (
           return attemptEnded(event.at, event.error.reason._tag)
         case "SessionReady":
           return attemptEnded(event.at, "ready").pipe(
-            Effect.andThen(Metric.update(isReady, 1)),
+            Effect.andThen(Metric.update(of(ready), 1)),
             Effect.andThen(
               event.downtimeMillis === undefined ? Effect.void : Metric.update(of(outageDuration), event.downtimeMillis)
             ),
@@ -106,7 +122,7 @@ export const make = (
         case "SessionLost": {
           const reason = event.error.reason._tag
           return Metric.update(of(losses, { reason }), 1).pipe(
-            Effect.andThen(Metric.update(isReady, 0)),
+            Effect.andThen(Metric.update(of(ready), 0)),
             Effect.andThen(
               Effect.makeSpan("mcp.client outage", {
                 root: true,
@@ -124,7 +140,7 @@ export const make = (
           return Metric.update(of(unknowns, { method: event.method }), 1)
         case "GaveUp":
         case "Closed":
-          return Effect.andThen(Metric.update(isReady, 0), outageEnded)
+          return Effect.andThen(Metric.update(of(ready), 0), outageEnded)
         case "AttemptScheduled":
         case "RefreshFailed":
         case "RestorationSkipped":
@@ -133,7 +149,7 @@ export const make = (
           return Effect.void
       }
     },
-    missedHeartbeat: Metric.update(of(heartbeatsMissed), 1),
+    missedHeartbeat: Effect.suspend(() => Metric.update(of(heartbeatsMissed), 1)),
     measured: (method, startedAt, call) => {
       const answered = durations.get(method) ?? of(requestDuration, { method })
       durations.set(method, answered)

@@ -191,7 +191,7 @@ describe("an encoded body", () => {
     ))
 
   it("that is a stream tells of each event when it is there", () => {
-    let say = (_: string): void => {}
+    let say: (event: string) => void = () => {}
     let end = (): void => {}
     return withServer(
       (_, response) => {

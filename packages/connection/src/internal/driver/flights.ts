@@ -48,25 +48,6 @@ export const carrierOf = (flight: Flight): ((token: string) => void) => {
 export const ticketOf = (carrier: ((token: string) => void) | undefined): RequestTicket | undefined =>
   (carrier as Carrier | undefined)?.flight?.ticket
 
-export interface Flights {
-  readonly size: () => number
-  /** It is over. */
-  readonly land: (flight: Flight) => void
-  /** The handshake is done: from now on requests are the session's, and not the SDK's. */
-  readonly established: () => void
-  /** The request under an id, as a transport with a stream for each was told it (`idHeader`). */
-  readonly ticketOf: (id: string) => RequestTicket | undefined
-  /** Its response is a stream of events. */
-  readonly streams: (id: string) => void
-  /** Its response has come to an end: if it was not answered, the SDK may take the stream up again. */
-  readonly broke: (id: string) => void
-  /** No broken stream will be taken up again: fails what waits for one. */
-  readonly failBroken: () => void
-  /** The session is given up: what is broken fails, now and from now on. */
-  readonly abandon: () => void
-  readonly isAbandoned: () => boolean
-}
-
 export interface Options {
   /** The header that tells a transport with a stream for each request which one a message is. */
   readonly idHeader: string | undefined
@@ -75,46 +56,105 @@ export interface Options {
 }
 
 /** Notes what passes through a transport. */
-export const make = (transport: Transport, options: Options): Flights => {
-  const { idHeader } = options
-  const flights = new Map<string | number, Flight>()
-  let handshaking = true
-  let abandoned = false
-  // The SDK counts its own requests in numbers, and names the others.
-  const flightOf = (id: string): Flight | undefined => flights.get(Number(id)) ?? flights.get(id)
-  const failBroken = (): void => {
-    for (const flight of flights.values()) {
+export class Flights {
+  readonly #transport: Transport
+  readonly #send: Transport["send"]
+  readonly #options: Options
+  readonly #flights = new Map<string | number, Flight>()
+  #handshaking = true
+  #abandoned = false
+
+  constructor(transport: Transport, options: Options) {
+    this.#transport = transport
+    this.#send = transport.send
+    this.#options = options
+    transport.send = (message, sendOptions) => this.#sends(message, sendOptions)
+    transport.onmessage = (message: JSONRPCMessage) => this.#hears(message)
+  }
+
+  get size(): number {
+    return this.#flights.size
+  }
+
+  get isAbandoned(): boolean {
+    return this.#abandoned
+  }
+
+  /** It is over. */
+  land({ ticket }: Flight): void {
+    if (ticket.requestId !== undefined) this.#flights.delete(ticket.requestId)
+  }
+
+  /** The handshake is done: from now on requests are the session's, and not the SDK's. */
+  established(): void {
+    this.#handshaking = false
+    this.#flights.clear()
+  }
+
+  /** The request under an id, as a transport with a stream for each was told it (`idHeader`). */
+  ticketOf(id: string): RequestTicket | undefined {
+    return this.#flightOf(id)?.ticket
+  }
+
+  /** Its response is a stream of events. */
+  streams(id: string): void {
+    const flight = this.#flightOf(id)
+    if (flight !== undefined) flight.streaming = true
+  }
+
+  /** Its response has come to an end: if it was not answered, the SDK may take the stream up again. */
+  broke(id: string): void {
+    const flight = this.#flightOf(id)
+    if (flight !== undefined) flight.broken = true
+  }
+
+  /** No broken stream will be taken up again: fails what waits for one. */
+  failBroken(): void {
+    for (const flight of this.#flights.values()) {
       if (flight.broken && !flight.answered) flight.fail("unanswered")
     }
   }
 
-  const takeOff = (id: string | number, flight: Flight): void => {
+  /** The session is given up: what is broken fails, now and from now on. */
+  abandon(): void {
+    this.#abandoned = true
+    this.failBroken()
+  }
+
+  // The SDK counts its own requests in numbers, and names the others.
+  #flightOf(id: string): Flight | undefined {
+    return this.#flights.get(Number(id)) ?? this.#flights.get(id)
+  }
+
+  #takeOff(id: string | number, flight: Flight): void {
     const { ticket } = flight
     // A list of many pages is one request to us: only its last page is in flight.
-    if (ticket.requestId !== undefined) flights.delete(ticket.requestId)
+    if (ticket.requestId !== undefined) this.#flights.delete(ticket.requestId)
     ticket.requestId = id
     // What the server said of an earlier leg says nothing of this one.
     flight.answered = false
     flight.refused = false
     flight.streaming = false
     flight.broken = false
-    flights.set(id, flight)
+    this.#flights.set(id, flight)
   }
 
-  const send = transport.send.bind(transport)
-  transport.send = (message, sendOptions) => {
-    if (!("method" in message) || !("id" in message)) return send(message, sendOptions)
+  #sends(message: JSONRPCMessage, sendOptions: TransportSendOptions | undefined): Promise<void> {
+    const send = (options = sendOptions): Promise<void> => this.#send.call(this.#transport, message, options)
+    if (!("method" in message) || !("id" in message)) return send()
+    const { idHeader, onHandshakeFailed } = this.#options
     const flight =
       (sendOptions?.onresumptiontoken as Carrier | undefined)?.flight ??
-      (handshaking && idHeader !== undefined
-        ? makeFlight(new RequestTicket<string>(message.method, undefined), undefined, options.onHandshakeFailed)
+      (this.#handshaking && idHeader !== undefined
+        ? makeFlight(new RequestTicket<string>(message.method, undefined), undefined, onHandshakeFailed)
         : undefined)
-    if (flight !== undefined) takeOff(message.id, flight)
-    if (idHeader === undefined) return send(message, sendOptions)
+    if (flight !== undefined) this.#takeOff(message.id, flight)
+    if (idHeader === undefined) return send()
     const unanswered = (): void => {
-      if (flight !== undefined && flights.get(message.id) === flight && !flight.answered) flight.fail("unanswered")
+      if (flight !== undefined && this.#flights.get(message.id) === flight && !flight.answered)
+        flight.fail("unanswered")
     }
-    const sent = send(message, withStream(sendOptions, flight, message.id, idHeader, unanswered))
+    const sent = send(withStream(sendOptions, flight, message.id, idHeader, unanswered))
     // Read to its end by now, unless it is a stream.
     sent.then(
       () => {
@@ -125,41 +165,15 @@ export const make = (transport: Transport, options: Options): Flights => {
     return sent
   }
 
-  transport.onmessage = (message: JSONRPCMessage) => {
-    if ("method" in message) return tellProgress(message, flights)
+  #hears(message: JSONRPCMessage): void {
+    if ("method" in message) return tellProgress(message, this.#flights)
     if (!("id" in message) || message.id === undefined) return
     // Some servers answer with the id as a string, and the SDK takes it for the number that it is.
-    const flight = flights.get(message.id) ?? flights.get(Number(message.id))
+    const flight = this.#flights.get(message.id) ?? this.#flights.get(Number(message.id))
     if (flight === undefined) return
     flight.answered = true
     if (!isResponse(message)) flight.fail("malformed")
     else if ("error" in message) flight.refused = true
-  }
-
-  return {
-    size: () => flights.size,
-    land: ({ ticket }) => {
-      if (ticket.requestId !== undefined) flights.delete(ticket.requestId)
-    },
-    established: () => {
-      handshaking = false
-      flights.clear()
-    },
-    ticketOf: (id) => flightOf(id)?.ticket,
-    streams: (id) => {
-      const flight = flightOf(id)
-      if (flight !== undefined) flight.streaming = true
-    },
-    broke: (id) => {
-      const flight = flightOf(id)
-      if (flight !== undefined) flight.broken = true
-    },
-    failBroken,
-    abandon: () => {
-      abandoned = true
-      failBroken()
-    },
-    isAbandoned: () => abandoned
   }
 }
 

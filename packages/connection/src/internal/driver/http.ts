@@ -234,8 +234,8 @@ const open = Effect.fnUntraced(function* <R>(
           },
           // The SDK forgets all of its timers but the last one.
           reconnectionScheduler: (reconnect, delay, attempts) => {
-            if (flights?.isAbandoned() === true || attempts >= resumptions) flights?.failBroken()
-            if (flights?.isAbandoned() === true) return
+            if (flights?.isAbandoned === true || attempts >= resumptions) flights?.failBroken()
+            if (flights?.isAbandoned === true) return
             const timer = setTimeout(() => {
               timers.delete(timer)
               reconnect()

@@ -80,6 +80,7 @@ export const open = Effect.fnUntraced(function* (
   const context = yield* Effect.context<never>()
   const lost = Deferred.makeUnsafe<ConnectionError>()
   let loss: ConnectionError | undefined
+  let listener: ((loss: ConnectionError) => void) | undefined
   const conceal = options.conceal ?? ((text: string) => text)
   const concealData = options.conceal === undefined ? (data: unknown) => data : concealedBy(options.conceal)
 
@@ -94,9 +95,10 @@ export const open = Effect.fnUntraced(function* (
     transport.close().catch(() => {})
     transport.onclose?.()
     Deferred.doneUnsafe(lost, Exit.succeed(loss))
+    listener?.(loss)
   }
 
-  const flights = Flights.make(transport, {
+  const flights = new Flights.Flights(transport, {
     idHeader: options.idHeader,
     onHandshakeFailed: () =>
       lose(new TransportClosed({ description: "the server ended its answer to the handshake without the answer" }))
@@ -166,9 +168,13 @@ export const open = Effect.fnUntraced(function* (
     isolation,
     expires: true,
     lost: Deferred.await(lost),
-    abandon: flights.abandon,
+    onLost: (hear) => {
+      if (loss === undefined) listener = hear
+      else hear(loss)
+    },
+    abandon: () => flights.abandon(),
     lastActivity: options.lastActivity,
-    inFlight: flights.size,
+    inFlight: () => flights.size,
     notify: (method, params) =>
       Effect.callback<void, SessionFailure>((resume) => {
         const ticket = new RequestTicket<string>(method, params)

@@ -49,47 +49,46 @@ export const reading = (versions: Versions, kind: Catalog.Kind): ((result: unkno
   return (result) => ({ kind, result, overtaken: () => versions[kind] !== asked })
 }
 
-export interface Catalogs {
-  readonly current: () => Catalog.Catalog
+export class Catalogs {
+  #catalog: Catalog.Catalog = {}
+
+  get current(): Catalog.Catalog {
+    return this.#catalog
+  }
+
   /** The kinds that were ever listed. */
-  readonly listed: () => ReadonlyArray<Catalog.Kind>
+  listed(): ReadonlyArray<Catalog.Kind> {
+    return kinds.filter((kind) => this.#catalog[kind] !== undefined)
+  }
+
   /** Takes note of answers of the session that serves, and tells what they change. The first list of a kind changes nothing. */
-  readonly note: (readings: ReadonlyArray<Reading>, generation: number) => Catalog.Changes
-  readonly markStale: (kinds: ReadonlyArray<Catalog.Kind>) => void
-}
+  note(readings: ReadonlyArray<Reading>, generation: number): Catalog.Changes {
+    return readings.reduce<Catalog.Changes>(
+      (changes, { kind, overtaken, result }) =>
+        isList(kind, result) ? { ...changes, ...this.#noteOne(kind, result[kind], generation, overtaken()) } : changes,
+      {}
+    )
+  }
 
-export const make = (): Catalogs => {
-  let catalog: Catalog.Catalog = {}
+  markStale(stale: ReadonlyArray<Catalog.Kind>): void {
+    for (const kind of stale) {
+      const listing = this.#catalog[kind]
+      if (listing !== undefined) this.#catalog = { ...this.#catalog, [kind]: { ...listing, stale: true } }
+    }
+  }
 
-  const noteOne = <K extends Catalog.Kind>(
+  #noteOne<K extends Catalog.Kind>(
     kind: K,
     items: ReadonlyArray<Catalog.Entries[K]>,
     generation: number,
     stale: boolean
-  ): Catalog.Changes => {
-    const before = catalog[kind]
+  ): Catalog.Changes {
+    const before = this.#catalog[kind]
     // It was read again since: what comes late knows less.
     if (stale && before?.stale === false && before.generation === generation) return {}
-    catalog = { ...catalog, [kind]: { items, generation, stale } }
+    this.#catalog = { ...this.#catalog, [kind]: { items, generation, stale } }
     const change = before === undefined ? undefined : diff(before.items, items)
     return change === undefined ? {} : { [kind]: change }
-  }
-
-  return {
-    current: () => catalog,
-    listed: () => kinds.filter((kind) => catalog[kind] !== undefined),
-    note: (readings, generation) =>
-      readings.reduce<Catalog.Changes>(
-        (changes, { kind, overtaken, result }) =>
-          isList(kind, result) ? { ...changes, ...noteOne(kind, result[kind], generation, overtaken()) } : changes,
-        {}
-      ),
-    markStale: (stale) => {
-      for (const kind of stale) {
-        const listing = catalog[kind]
-        if (listing !== undefined) catalog = { ...catalog, [kind]: { ...listing, stale: true } }
-      }
-    }
   }
 }
 

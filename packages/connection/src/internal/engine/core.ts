@@ -37,8 +37,8 @@ export interface Published {
   readonly wish: (what: Wish) => void
   /** Has lists read again: an answer was overtaken by a change that the server told of. */
   readonly relist: (kinds: ReadonlyArray<Catalog.Kind>) => void
-  /** Held by whoever asks it to tell of changes: of two who ask at once, the older wish could win. */
-  readonly listenTurn: Semaphore.Semaphore
+  /** Held by whoever asks it to tell of changes: of two who ask at once, the older wish could win. There when somebody asks. */
+  listenTurn: Semaphore.Semaphore | undefined
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
   /** When the clock is looked at next: a session can be lost as the machine wakes, before anyone did. */
@@ -82,9 +82,9 @@ export interface Core {
   readonly events: SlidingPubSub.OnDemand<ConnectionEvent.ConnectionEvent>
   readonly mailbox: Queue.Queue<Signal>
   /** Changes whenever an attempt starts or ends. */
-  readonly phase: Ref.Ref<number>
+  phase: number
   /** How to read the last of the server's stderr, of the attempt that was made last. */
-  readonly stderrTail: Ref.Ref<() => string | undefined>
+  stderrTail: () => string | undefined
   /** Applies an event: one `Ref` write of state and session, then the streams. Only the supervisor changes the session. */
   readonly emit: (
     event: (at: number) => ConnectionEvent.ConnectionEvent,
@@ -124,17 +124,12 @@ const streamCapacity = 1024
 
 export const make = Effect.fnUntraced(function* (server: string) {
   const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined, generation: 0 })
-  const states = SlidingPubSub.onDemand<ConnectionState.ConnectionState>({
-    capacity: streamCapacity,
-    initial: ConnectionState.initial
-  })
-  const events = SlidingPubSub.onDemand<ConnectionEvent.ConnectionEvent>({ capacity: streamCapacity })
-  const notifications = SlidingPubSub.onDemand<ServerNotification>({ capacity: streamCapacity })
+  const states = new SlidingPubSub.OnDemand<ConnectionState.ConnectionState>(streamCapacity, ConnectionState.initial)
+  const events = new SlidingPubSub.OnDemand<ConnectionEvent.ConnectionEvent>(streamCapacity)
+  const notifications = new SlidingPubSub.OnDemand<ServerNotification>(streamCapacity)
   const mailbox = yield* Queue.unbounded<Signal>()
-  const phase = yield* Ref.make(0)
-  const stderrTail = yield* Ref.make<() => string | undefined>(() => undefined)
-  const vitals = Vitals.make()
-  const telemetry = Telemetry.make(server, vitals.ended)
+  const vitals = new Vitals.Vitals()
+  const telemetry = Telemetry.make(server, (at, exit) => vitals.ended(at, exit))
   const emitting = yield* Semaphore.make(1)
   const closed = Deferred.makeUnsafe<void>()
   let turn = Deferred.makeUnsafe<void>()
@@ -179,8 +174,8 @@ export const make = Effect.fnUntraced(function* (server: string) {
     vitals,
     closed,
     mailbox,
-    phase,
-    stderrTail,
+    phase: 0,
+    stderrTail: () => undefined,
     emit: (makeEvent, publish = (current) => current) => Effect.asVoid(emitIf(() => true, makeEvent, publish)),
     emitIf,
     report: (published, error) => {
@@ -221,10 +216,10 @@ export const makePublished = (
   generation,
   session,
   openedAt,
-  tools: ToolCatalog.make(),
+  tools: new ToolCatalog.ToolCatalog(),
   applied,
   versions: Catalogs.noVersions(),
-  listenTurn: Semaphore.makeUnsafe(1),
+  listenTurn: undefined,
   refreshPhase: 0,
   jumped: false,
   lookDue: Number.POSITIVE_INFINITY,

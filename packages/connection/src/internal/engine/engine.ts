@@ -62,7 +62,7 @@ type Own<R> = Pick<Options<R>, "transport" | "handlers" | "roots" | "onSession" 
 export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decoded) {
   const core = yield* Core.make(options.name)
   const desired = Desired.make(own.roots)
-  const catalogs = Catalogs.make()
+  const catalogs = new Catalogs.Catalogs()
   const restoration = Restoration.make(core, desired, catalogs, {
     restore: options.restore,
     onSession: own.onSession,
@@ -109,7 +109,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
   const replaced = (kind: "reconnect" | "refresh") =>
     Effect.suspend(() => {
       const { generation: seen, published, state } = Ref.getUnsafe(core.snapshot)
-      const phase = Ref.getUnsafe(core.phase)
+      const { phase } = core
       Queue.offerUnsafe(
         core.mailbox,
         kind === "reconnect"
@@ -151,7 +151,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     awaitReady: Effect.suspend(() => ready(0)),
     reconnect: replaced("reconnect"),
     refresh: Effect.suspend(refreshed),
-    catalog: Effect.sync(catalogs.current),
+    catalog: Effect.sync(() => catalogs.current),
     health: Effect.sync(() => core.vitals.health(Ref.getUnsafe(core.snapshot).published, requests.waiting())),
     notify: (method, params) =>
       requests.onSession(method, options.defaults, ({ session }) => session.notify(method, params)),
@@ -323,8 +323,8 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
   return engine
 })
 
-const streamOf = <A>({ pubsub }: SlidingPubSub.OnDemand<A>): Stream.Stream<A> =>
-  Stream.unwrap(Effect.map(pubsub, (made) => Stream.fromPubSub(made)))
+const streamOf = <A>(told: SlidingPubSub.OnDemand<A>): Stream.Stream<A> =>
+  Stream.unwrap(Effect.map(told.pubsub, (made) => Stream.fromPubSub(made)))
 
 const isRejected = (exit: Exit.Exit<unknown, RequestError>): boolean =>
   Exit.isFailure(exit) && Option.exists(Cause.findErrorOption(exit.cause), (error) => error._tag === "ServerRejected")
@@ -349,7 +349,7 @@ const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, Co
       const { state } = Ref.getUnsafe(core.snapshot)
       return Effect.fail(
         ConnectionState.causeOf(state) ??
-          core.error(new StartupTimeout({ after: options.startWithin }), Ref.getUnsafe(core.stderrTail)())
+          core.error(new StartupTimeout({ after: options.startWithin }), core.stderrTail())
       )
     }
   })

@@ -17,40 +17,39 @@ export interface Ladder {
     served: boolean
   ) => Effect.Effect<Option.Option<number>, ConnectionError>
   /** Back to the first rung: a `Schedule` does not reset by itself. */
-  readonly reset: Effect.Effect<void, ConnectionError>
+  readonly reset: () => void
 }
 
 /** `broken` says what a defect of the policy, which is the user's, is called. */
-export const make = Effect.fnUntraced(function* (
-  policy: ReconnectPolicy,
-  broken: (defect: unknown) => ConnectionError
-) {
-  const guarded = <A>(effect: Effect.Effect<A>) => Effect.catchDefect(effect, (defect) => Effect.fail(broken(defect)))
+export const make = (policy: ReconnectPolicy, broken: (defect: unknown) => ConnectionError): Ladder => {
   const fresh = Schedule.toStep(policy)
-  let step = yield* guarded(fresh)
+  // Put up at the first loss: a schedule's own state weighs as much as a fiber.
+  let step: Effect.Success<typeof fresh> | undefined
   let malformed = 0
 
-  const ladder: Ladder = {
+  const climb = (now: number, error: ConnectionError) =>
+    Effect.flatMap(step === undefined ? fresh : Effect.succeed(step), (known) => {
+      step = known
+      return known(now, error)
+    })
+
+  return {
     next: (now, error, served) =>
       Effect.suspend(() => {
         malformed = error.reason._tag === "MalformedResponse" ? malformed + 1 : 0
         if (!mayHeal(error, served) || malformed > maxMalformed) return Effect.succeedNone
-        return guarded(
-          Effect.suspend(() => step(now, error)).pipe(
-            Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),
-            Pull.catchDone(() => Effect.succeedNone)
-          )
+        return climb(now, error).pipe(
+          Effect.map(([, delay]) => Option.some(Duration.toMillis(delay))),
+          Pull.catchDone(() => Effect.succeedNone),
+          Effect.catchDefect((defect) => Effect.fail(broken(defect)))
         )
       }),
-    reset: Effect.suspend(() => {
+    reset: () => {
       malformed = 0
-      return Effect.map(guarded(fresh), (first) => {
-        step = first
-      })
-    })
+      step = undefined
+    }
   }
-  return ladder
-})
+}
 
 /**
  * Whether another attempt can help. What was there before may only be away for a while: gateways say 404 in the middle of a

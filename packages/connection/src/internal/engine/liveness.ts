@@ -13,7 +13,7 @@ const jumpMillis = 5_000
 const lookMillis = 2_000
 
 export interface Notes {
-  readonly missed: Effect.Effect<void>
+  readonly missed: () => Effect.Effect<void>
   /** The clock has jumped, and nothing was heard since; or something was. */
   readonly jumped: (jumped: boolean) => void
   /** A probe could not be sent, or its answer not be read. */
@@ -71,7 +71,7 @@ export const untilDead = Effect.fnUntraced(function* (
     jumped = hasJumped(yield* Clock.currentTimeMillis, due)
     if (jumped) continue
     missed += 1
-    yield* notes.missed
+    yield* notes.missed()
     if (missed >= heartbeat.misses) {
       const silentFor = (yield* Clock.currentTimeMillis) - session.lastActivity()
       return new LivenessLost({ missed, silentFor: Duration.millis(Math.max(0, silentFor)) })

@@ -98,7 +98,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
   let stderrTail: () => string | undefined = () => undefined
   let published: Core.Published | undefined
 
-  yield* Ref.set(core.stderrTail, () => stderrTail())
+  core.stderrTail = () => stderrTail()
   const context: OpenContext = {
     server: core.server,
     generation,
@@ -319,15 +319,18 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       const fork = Effect.runForkWith(yield* Effect.context<never>())
       const watchers: Array<Fiber.Fiber<ConnectionError>> = []
       let isOver = false
+      const tell = (error: ConnectionError): void => {
+        if (isOver) return
+        isOver = true
+        for (const watcher of watchers) watcher.interruptUnsafe()
+        Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: generation, error }))
+      }
       const start = (watcher: Effect.Effect<ConnectionError>): void => {
         if (isOver) return
         const fiber = fork(Effect.catchCause(watcher, (cause) => Effect.succeed(core.defect("transport", cause))))
         watchers.push(fiber)
         fiber.addObserver((exit) => {
-          if (isOver || Exit.isFailure(exit)) return
-          isOver = true
-          for (const other of watchers) other.interruptUnsafe()
-          Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: generation, error: exit.value }))
+          if (Exit.isSuccess(exit)) tell(exit.value)
         })
       }
       yield* Effect.addFinalizer(() =>
@@ -336,17 +339,20 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
           return Fiber.interruptAll(watchers)
         })
       )
-      for (const loss of lossesOf(session)) start(loss)
-      // A fiber that waits weighs more than a kibibyte: none waits for what cannot come, or has not come yet.
+      // A fiber that waits weighs more than a kibibyte: none waits for what cannot come, has not come yet, or is told without.
+      const { lost, onLost } = session.session
+      if (onLost === undefined) start(lost)
+      else onLost(tell)
+      if (heartbeat !== undefined) start(untilDead(session, heartbeat))
       if (session.session.isolation === "perRequest") start(session.suspicions.untilLost)
-      changedLists.onFirst((changed) => start(follow(session, changed)))
-      if (canMissChanges(session.session)) wishes.onFirst((wished) => start(tend(session, wished)))
+      // Whoever gives it something to do first does what it is about: a list is wished to be told of before it is noted.
+      const later = (watcher: Effect.Effect<ConnectionError>) => start(Effect.andThen(Effect.yieldNow, watcher))
+      changedLists.onFirst((changed) => later(follow(session, changed)))
+      if (canMissChanges(session.session)) wishes.onFirst((wished) => later(tend(session, wished)))
     })
 
-  /** What can tell of the loss: the session, and its silence. */
-  const lossesOf = (published: Core.Published): ReadonlyArray<Effect.Effect<ConnectionError>> => {
+  const untilDead = (published: Core.Published, heartbeat: Heartbeats.Heartbeat): Effect.Effect<ConnectionError> => {
     const { session } = published
-    if (heartbeat === undefined) return [session.lost]
     const notes: Liveness.Notes = {
       missed: core.telemetry.missedHeartbeat,
       jumped: (jumped) => {
@@ -366,10 +372,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         published.lookDue = at
       }
     }
-    return [
-      session.lost,
-      Effect.map(Liveness.untilDead(session, heartbeat, notes), (reason) => core.error(reason, stderrTail()))
-    ]
+    return Effect.map(Liveness.untilDead(session, heartbeat, notes), (reason) => core.error(reason, stderrTail()))
   }
 
   return { run, watch }

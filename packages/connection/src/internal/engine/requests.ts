@@ -228,7 +228,7 @@ export const make = (
     if (kind === undefined) return answered
     const { generation, tools, versions } = published
     return Effect.suspend(() => {
-      const epoch = tools.epoch()
+      const epoch = tools.epoch
       const readingOf = Catalogs.reading(versions, kind)
       return Effect.tap(answered, (result) => {
         if (kind === "tools") tools.remember(result, epoch)
@@ -238,7 +238,7 @@ export const make = (
         const reading = readingOf(result)
         const changes = catalogs.note([reading], generation)
         // When the server told of the change, the list was not known yet: nobody has read it since.
-        if (reading.overtaken() && catalogs.current()[kind]?.stale === true) published.relist([kind])
+        if (reading.overtaken() && catalogs.current[kind]?.stale === true) published.relist([kind])
         return Object.keys(changes).length === 0
           ? Effect.void
           : core.emit((at) => ConnectionEvent.CatalogChanged({ at, generation, changes }))

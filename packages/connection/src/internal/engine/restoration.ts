@@ -2,6 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import type * as Catalog from "../../Catalog.ts"
 import { type ConnectionError, RestorationFailed, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
@@ -81,6 +82,12 @@ export const make = <R>(
 
   const listen: Restoration<R>["listen"] = (published, anew) =>
     Effect.suspend(() => {
+      published.listenTurn ??= Semaphore.makeUnsafe(1)
+      return published.listenTurn.withPermit(listenNow(published, anew))
+    })
+
+  const listenNow: Restoration<R>["listen"] = (published, anew) =>
+    Effect.suspend(() => {
       const { applied, session } = published
       if (anew === "anew") Desired.unlisten(applied)
       const next = Desired.nextStep(desired, applied, session.info, catalogs.listed())
@@ -107,7 +114,7 @@ export const make = <R>(
           return Effect.as(Effect.logDebug("mcp server does not tell of changes", { error: failure.message }), [])
         })
       )
-    }).pipe(published.listenTurn.withPermits(1))
+    })
 
   const settle: Restoration<R>["settle"] = (published) =>
     Effect.suspend(() => {
@@ -135,7 +142,7 @@ export const make = <R>(
 
   /** What becomes of an answer to a list that is asked for now. */
   const noting = ({ tools, versions }: Core.Published, kind: Catalog.Kind): ((result: unknown) => Catalogs.Reading) => {
-    const epoch = tools.epoch()
+    const epoch = tools.epoch
     const readingOf = Catalogs.reading(versions, kind)
     return (result) => {
       if (kind === "tools") tools.remember(result, epoch)

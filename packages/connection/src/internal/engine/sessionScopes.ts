@@ -19,8 +19,7 @@ export interface SessionScopes {
 }
 
 export const make = (): SessionScopes => {
-  const live = new Set<Scope.Closeable>()
-  const draining = new WeakSet<Scope.Closeable>()
+  const live = new Map<Scope.Closeable, "serves" | "drains">()
   const closing = new Set<Fiber.Fiber<void>>()
 
   const retire = (scope: Scope.Closeable) =>
@@ -37,18 +36,20 @@ export const make = (): SessionScopes => {
       // Between the two books a scope must not get lost.
     }).pipe(Effect.uninterruptible)
 
-  const retireAll = Effect.suspend(() => Effect.forEach([...live], retire, { discard: true }))
+  const retireAll = Effect.suspend(() => Effect.forEach([...live.keys()], retire, { discard: true }))
 
   return {
     open: Effect.map(Scope.make(), (scope) => {
-      live.add(scope)
+      live.set(scope, "serves")
       return scope
     }),
     retire,
-    drains: (scope) => void draining.add(scope),
+    drains: (scope) => {
+      if (live.has(scope)) live.set(scope, "drains")
+    },
     retireServing: Effect.suspend(() =>
       Effect.forEach(
-        [...live].filter((scope) => !draining.has(scope)),
+        [...live.keys()].filter((scope) => live.get(scope) === "serves"),
         retire,
         { discard: true }
       )

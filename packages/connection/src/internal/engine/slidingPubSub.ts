@@ -11,29 +11,34 @@ export const make = <A>(options: {
 }): Effect.Effect<PubSub.PubSub<A>> =>
   PubSub.make({ atomicPubSub: () => atomic<A>(options), strategy: () => new PubSub.SlidingStrategy() })
 
-/** One that is made when somebody subscribes for the first time: most connections tell nobody of most things. */
-export interface OnDemand<A> {
-  readonly publish: (value: A) => Effect.Effect<boolean>
-  /** To subscribe to. */
-  readonly pubsub: Effect.Effect<PubSub.PubSub<A>>
-}
+/**
+ * One that is made when somebody subscribes for the first time: most connections tell nobody of most things. Whoever subscribes is told
+ * first what was published last, and before anything was, `initial`; without it, nothing of what was before.
+ */
+export class OnDemand<A> {
+  readonly #capacity: number
+  #last: A | undefined
+  #made: PubSub.PubSub<A> | undefined
 
-/** `initial`: whoever subscribes is told first what was published last, and before anything was, this. */
-export const onDemand = <A>(options: { readonly capacity: number; readonly initial?: A }): OnDemand<A> => {
-  const { capacity } = options
-  let made: PubSub.PubSub<A> | undefined
-  let last = options.initial
-  return {
-    publish: (value) => {
-      if (made !== undefined) return PubSub.publish(made, value)
-      if (last !== undefined) last = value
-      return Effect.succeed(true)
-    },
-    pubsub: Effect.sync(() => {
-      if (made !== undefined) return made
-      made = Effect.runSync(make<A>(last === undefined ? { capacity } : { capacity, replay: 1 }))
-      if (last !== undefined) PubSub.publishUnsafe(made, last)
-      return made
+  constructor(capacity: number, initial?: A) {
+    this.#capacity = capacity
+    this.#last = initial
+  }
+
+  publish(value: A): Effect.Effect<boolean> {
+    if (this.#made !== undefined) return PubSub.publish(this.#made, value)
+    if (this.#last !== undefined) this.#last = value
+    return Effect.succeed(true)
+  }
+
+  /** To subscribe to. */
+  get pubsub(): Effect.Effect<PubSub.PubSub<A>> {
+    return Effect.sync(() => {
+      if (this.#made !== undefined) return this.#made
+      const capacity = this.#capacity
+      this.#made = Effect.runSync(make<A>(this.#last === undefined ? { capacity } : { capacity, replay: 1 }))
+      if (this.#last !== undefined) PubSub.publishUnsafe(this.#made, this.#last)
+      return this.#made
     })
   }
 }

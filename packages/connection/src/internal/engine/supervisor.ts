@@ -56,7 +56,7 @@ const supervise = Effect.fnUntraced(
     scopes: SessionScopes,
     options: Options<R>
   ): Effect.fn.Return<ConnectionError, ConnectionError, R> {
-    const ladder = yield* Ladder.make(options.policy, (defect) => core.defect("policy", Cause.die(defect)))
+    const ladder = Ladder.make(options.policy, (defect) => core.defect("policy", Cause.die(defect)))
     let attempt = 1
 
     while (true) {
@@ -170,7 +170,7 @@ const lose = Effect.fnUntraced(function* <R>(
   yield* setback._tag === "Lost" && published.session.isolation === "perRequest" && error.reason._tag !== "LivenessLost"
     ? drain(scopes, { _tag: "Opened", published, scope }, options.drainTimeout, drainPause)
     : scopes.retire(scope)
-  if (proven || jumped) yield* ladder.reset
+  if (proven || jumped) ladder.reset()
   return setback
 })
 
@@ -226,13 +226,15 @@ const untilStart = (core: Core.Core): Effect.Effect<void> =>
     signal._tag === "LossReported" ? untilStart(core) : Effect.void
   )
 
-const nextPhase = (core: Core.Core): Effect.Effect<void> => Ref.update(core.phase, (phase) => phase + 1)
+const nextPhase = (core: Core.Core): Effect.Effect<void> =>
+  Effect.sync(() => {
+    core.phase += 1
+  })
 
 /** Waits until somebody asks for a session now, knowing that there is none. */
 const untilRequested = (core: Core.Core): Effect.Effect<void> =>
   Effect.flatMap(Queue.take(core.mailbox), (signal) =>
-    (signal._tag === "ReconnectRequested" || signal._tag === "RefreshRequested") &&
-    signal.phase === Ref.getUnsafe(core.phase)
+    (signal._tag === "ReconnectRequested" || signal._tag === "RefreshRequested") && signal.phase === core.phase
       ? Effect.void
       : untilRequested(core)
   )

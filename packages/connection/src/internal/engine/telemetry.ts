@@ -55,7 +55,7 @@ const requestDuration = (attributes: Attributes) =>
 export interface Telemetry {
   /** Takes note of an event, once it has happened. */
   readonly record: (event: ConnectionEvent) => Effect.Effect<void>
-  readonly missedHeartbeat: Effect.Effect<void>
+  readonly missedHeartbeat: () => Effect.Effect<void>
   /** Measures one call of a user, over all of its sendings. */
   readonly measured: <A, E extends RequestError>(
     method: string,
@@ -97,11 +97,12 @@ export const make = (
     )
   }
 
-  const outageEnded = Clock.clockWith((clock) =>
-    Effect.sync(() => {
-      if (outage?.status._tag === "Started") outage.end(clock.currentTimeNanosUnsafe(), Exit.void)
-    })
-  )
+  const outageEnded = () =>
+    Clock.clockWith((clock) =>
+      Effect.sync(() => {
+        if (outage?.status._tag === "Started") outage.end(clock.currentTimeNanosUnsafe(), Exit.void)
+      })
+    )
 
   return {
     record: (event) => {
@@ -117,7 +118,7 @@ export const make = (
             Effect.andThen(
               event.downtimeMillis === undefined ? Effect.void : Metric.update(of(outageDuration), event.downtimeMillis)
             ),
-            Effect.andThen(outageEnded)
+            Effect.andThen(outageEnded())
           )
         case "SessionLost": {
           const reason = event.error.reason._tag
@@ -140,7 +141,7 @@ export const make = (
           return Metric.update(of(unknowns, { method: event.method }), 1)
         case "GaveUp":
         case "Closed":
-          return Effect.andThen(Metric.update(of(ready), 0), outageEnded)
+          return Effect.andThen(Metric.update(of(ready), 0), outageEnded())
         case "AttemptScheduled":
         case "RefreshFailed":
         case "RestorationSkipped":
@@ -149,7 +150,7 @@ export const make = (
           return Effect.void
       }
     },
-    missedHeartbeat: Effect.suspend(() => Metric.update(of(heartbeatsMissed), 1)),
+    missedHeartbeat: () => Metric.update(of(heartbeatsMissed), 1),
     measured: (method, startedAt, call) => {
       const answered = durations.get(method) ?? of(requestDuration, { method })
       durations.set(method, answered)

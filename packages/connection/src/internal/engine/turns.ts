@@ -16,11 +16,12 @@ interface Turn {
 }
 
 export const make = (): Turns => {
-  const turns = new Map<string, Turn>()
+  let turns: Map<string, Turn> | undefined
   return {
     take: (key, effect) =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
+          turns ??= new Map()
           const turn = turns.get(key) ?? { semaphore: Semaphore.makeUnsafe(1), users: 0 }
           turn.users += 1
           turns.set(key, turn)
@@ -30,9 +31,9 @@ export const make = (): Turns => {
         (turn) =>
           Effect.sync(() => {
             turn.users -= 1
-            if (turn.users === 0) turns.delete(key)
+            if (turn.users === 0) turns?.delete(key)
           })
       ),
-    size: () => turns.size
+    size: () => turns?.size ?? 0
   }
 }

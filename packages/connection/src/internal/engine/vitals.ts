@@ -13,56 +13,55 @@ interface Serving {
   readonly session: McpSession
 }
 
-export interface Vitals {
+export class Vitals {
+  #lastSuccessAt: number | undefined = undefined
+  #lastFailure: Health["requests"]["lastFailure"] = undefined
+  #consecutiveFailures = 0
+  #attempt: "ends" | "begins" | McpSession = "ends"
+  #lastHeardAt: number | undefined = undefined
+
   /** How a request of a user ended, over all of its sendings. */
-  readonly ended: (at: number, exit: Exit.Exit<unknown, RequestError>) => void
-  /** An attempt runs; it has shaken hands; it has ended, and its session serves or is gone. */
-  readonly attempt: (phase: "begins" | McpSession | "ends") => void
-  /** A session does not serve any more. */
-  readonly left: (session: McpSession) => void
-  readonly health: (serving: Serving | undefined, waiting: number) => Health
-}
-
-export const make = (): Vitals => {
-  let lastSuccessAt: number | undefined = undefined
-  let lastFailure: Health["requests"]["lastFailure"] = undefined
-  let consecutiveFailures = 0
-  let attempt: "ends" | "begins" | McpSession = "ends"
-  let lastHeardAt: number | undefined = undefined
-
-  const heard = (session: McpSession): number =>
-    Math.max(lastHeardAt ?? Number.NEGATIVE_INFINITY, session.lastActivity())
-  const left = (session: McpSession): void => {
-    lastHeardAt = heard(session)
+  ended(at: number, exit: Exit.Exit<unknown, RequestError>): void {
+    if (Exit.isSuccess(exit)) {
+      this.#lastSuccessAt = at
+      this.#consecutiveFailures = 0
+      return
+    }
+    const error = Cause.findErrorOption(exit.cause)
+    if (Option.isNone(error) || error.value._tag === "InvalidRequest") return
+    this.#lastFailure = { at, tag: error.value._tag }
+    this.#consecutiveFailures += 1
   }
 
-  return {
-    ended: (at, exit) => {
-      if (Exit.isSuccess(exit)) {
-        lastSuccessAt = at
-        consecutiveFailures = 0
-        return
-      }
-      const error = Cause.findErrorOption(exit.cause)
-      if (Option.isNone(error) || error.value._tag === "InvalidRequest") return
-      lastFailure = { at, tag: error.value._tag }
-      consecutiveFailures += 1
-    },
-    attempt: (phase) => {
-      if (typeof attempt === "object") left(attempt)
-      attempt = phase
-    },
-    left,
-    health: (serving, waiting) => {
-      const session = serving?.session ?? (typeof attempt === "object" ? attempt : undefined)
-      return {
-        transport: session !== undefined ? "open" : attempt === "begins" ? "opening" : "closed",
-        serving: serving === undefined ? undefined : { generation: serving.generation, since: serving.openedAt },
-        lastHeardAt: session === undefined ? lastHeardAt : heard(session),
-        inFlight: serving?.session.inFlight() ?? 0,
-        waiting,
-        requests: { lastSuccessAt, lastFailure, consecutiveFailures }
+  /** An attempt runs; it has shaken hands; it has ended, and its session serves or is gone. */
+  attempt(phase: "begins" | McpSession | "ends"): void {
+    if (typeof this.#attempt === "object") this.left(this.#attempt)
+    this.#attempt = phase
+  }
+
+  /** A session does not serve any more. */
+  left(session: McpSession): void {
+    this.#lastHeardAt = this.#heard(session)
+  }
+
+  health(serving: Serving | undefined, waiting: number): Health {
+    const attempt = this.#attempt
+    const session = serving?.session ?? (typeof attempt === "object" ? attempt : undefined)
+    return {
+      transport: session !== undefined ? "open" : attempt === "begins" ? "opening" : "closed",
+      serving: serving === undefined ? undefined : { generation: serving.generation, since: serving.openedAt },
+      lastHeardAt: session === undefined ? this.#lastHeardAt : this.#heard(session),
+      inFlight: serving?.session.inFlight() ?? 0,
+      waiting,
+      requests: {
+        lastSuccessAt: this.#lastSuccessAt,
+        lastFailure: this.#lastFailure,
+        consecutiveFailures: this.#consecutiveFailures
       }
     }
+  }
+
+  #heard(session: McpSession): number {
+    return Math.max(this.#lastHeardAt ?? Number.NEGATIVE_INFINITY, session.lastActivity())
   }
 }

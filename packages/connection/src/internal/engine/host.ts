@@ -15,7 +15,10 @@ export const make = <R>(options: {
   readonly onNotification: (notification: ServerNotification) => void
 }): SessionHost => {
   const { context, desired, handlers, onNotification, questions } = options
-  const answers = new Map<string, (params: unknown) => Effect.Effect<unknown, Refusal>>()
+  if (handlers.sampling === undefined && handlers.elicitation === undefined && desired.roots === undefined) {
+    return { capabilities: {}, handlers: noAnswers, onNotification, logLevel: () => desired.logLevel }
+  }
+  const answers = new Map<string, Answer>()
   const install = <Params>(
     method: string,
     handler: ((params: Params) => Effect.Effect<unknown, Refusal, R>) | undefined,
@@ -51,6 +54,10 @@ export const make = <R>(options: {
   }
   return { capabilities, handlers: answers, onNotification, logLevel: () => desired.logLevel }
 }
+
+type Answer = (params: unknown) => Effect.Effect<unknown, Refusal>
+
+const noAnswers: ReadonlyMap<string, Answer> = new Map()
 
 const invalidParams = -32602
 

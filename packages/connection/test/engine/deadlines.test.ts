@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { Clock, Effect, Exit, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Deadlines from "../../src/internal/engine/deadlines.ts"
 
@@ -16,6 +16,13 @@ const book = (deadlines: Deadlines.Deadlines) => {
       })
     }
   }
+}
+
+/** One on which no time passes. */
+const clockThatStands: Clock.Clock = {
+  ...Clock.Clock.defaultValue(),
+  monotonicTimeNanosUnsafe: () => 0n,
+  sleep: () => Effect.never
 }
 
 describe("deadlines", () => {
@@ -113,6 +120,39 @@ describe("deadlines", () => {
       yield* Scope.close(scope, Exit.void)
       yield* TestClock.adjust("1 hour")
       assert.deepStrictEqual(due, [])
+    })
+  )
+
+  it.effect("of all connections on one clock share a sleeper, until the last of them is closed", () =>
+    Effect.gen(function* () {
+      const [first, second] = [yield* Scope.make(), yield* Scope.make()]
+      const one = book(yield* Scope.provide(Deadlines.make, first))
+      const other = book(yield* Scope.provide(Deadlines.make, second))
+      one.add("one", 1_000)
+      other.add("other", 2_000)
+      yield* Scope.close(first, Exit.void)
+      yield* TestClock.adjust(2_000)
+      assert.deepStrictEqual(other.due, ["other"])
+      other.add("never", 1_000)
+      yield* Scope.close(second, Exit.void)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(other.due, ["other"])
+      // Whoever comes after the last one begins anew.
+      const again = book(yield* Deadlines.make)
+      again.add("again", 1_000)
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(again.due, ["again"])
+    })
+  )
+
+  it.effect("on other clocks are due on those", () =>
+    Effect.gen(function* () {
+      const here = book(yield* Deadlines.make)
+      const real = book(yield* Effect.provideService(Deadlines.make, Clock.Clock, clockThatStands))
+      here.add("here", 1_000)
+      real.add("there", 1_000)
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual([here.due, real.due], [["here"], []])
     })
   )
 })

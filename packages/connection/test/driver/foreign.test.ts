@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import { HandshakeRejected, TransportClosed } from "../../src/ConnectionError.ts"
 import * as McpConnection from "../../src/McpConnection.ts"
 import * as McpTransport from "../../src/McpTransport.ts"
+import type { OpenContext } from "../../src/McpTransport.ts"
 
 interface Session {
   readonly client: Transport
@@ -189,6 +190,39 @@ describe("versions of the protocol", () => {
       const error = yield* McpConnection.make({ transport: speaking("1999-01-01") }).pipe(Effect.scoped, Effect.flip)
       assert(error._tag === "ConnectionError")
       assert.strictEqual(error.reason._tag, "UnsupportedProtocol")
+    })
+  )
+})
+
+describe("a session", () => {
+  const startV2 = lines["the SDK's v2"]
+  assert(startV2 !== undefined)
+
+  it.effect("that was lost before anyone listened tells at once, and else when it is", () =>
+    Effect.gen(function* () {
+      const context: OpenContext = {
+        server: "memory",
+        generation: 1,
+        client: { name: "test", version: "1.0.0" },
+        limits: { maxPages: 1, maxItems: 1 },
+        host: { capabilities: {}, handlers: new Map(), onNotification: () => {}, logLevel: () => undefined },
+        setStderrTail: () => {},
+        onActivity: () => {},
+        onSuspect: () => {},
+        onGap: () => {}
+      }
+      for (const early of [true, false]) {
+        const made = yield* Effect.promise(() => startV2(() => new Promise(() => {})))
+        const transport = McpTransport.fromSdk({ label: "memory", make: () => Effect.succeed(made.client) })
+        const session = yield* transport.open(context)
+        const heard: Array<string> = []
+        if (early) session.onLost?.((loss) => heard.push(loss.reason._tag))
+        assert.deepStrictEqual(heard, [])
+        yield* Effect.promise(() => made.close())
+        const { reason } = yield* session.lost
+        if (!early) session.onLost?.((loss) => heard.push(loss.reason._tag))
+        assert.deepStrictEqual(heard, [reason._tag])
+      }
     })
   )
 })

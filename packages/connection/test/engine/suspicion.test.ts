@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Reasons from "../../src/ConnectionError.ts"
 import type { ConnectionEvent } from "../../src/ConnectionEvent.ts"
@@ -81,6 +82,54 @@ const wire = (simulation: SimulatedServer.SimulatedServer) =>
 
 const timed = (simulation: SimulatedServer.SimulatedServer) =>
   simulation.sent.map(({ at, method, tool }) => `${at} ${tool ?? method}`)
+
+describe("a session that is lost while it still answers", () => {
+  it.effect("is not probed any more, and its successor is", () =>
+    Effect.gen(function* () {
+      const simulation = http({
+        handle: (call) => (call.tool === "pay" ? Effect.delay(call.run, "1 hour") : call.run)
+      })
+      const connection = yield* connect(simulation, {
+        heartbeat: { busyGrace: "30 seconds" },
+        drainTimeout: "10 minutes",
+        requestTimeout: "1 hour"
+      })
+      yield* Effect.forkChild(Effect.exit(connection.callTool({ name: "pay", arguments: {} })))
+      yield* settle
+      yield* simulation.current.lose(expired)
+      yield* advance("5 minutes")
+      assert.deepStrictEqual(
+        wire(simulation).filter((line) => line.startsWith("1 ")),
+        ["1 pay"]
+      )
+      assert.isAbove(wire(simulation).filter((line) => line === "2 ping").length, 5)
+    })
+  )
+
+  it.effect("is closed when the next one had its chance to open", () =>
+    Effect.gen(function* () {
+      const happened: Array<string> = []
+      const simulation = http()
+      const { transport } = simulation
+      const connection = yield* connect(simulation, {
+        policy: Schedule.forever,
+        transport: {
+          ...transport,
+          open: (context) =>
+            Effect.gen(function* () {
+              happened.push(`open ${context.generation}`)
+              yield* Effect.addFinalizer(() => Effect.sync(() => happened.push(`close ${context.generation}`)))
+              return yield* transport.open(context)
+            })
+        }
+      })
+      yield* simulation.current.lose(expired)
+      yield* advance("1 second")
+      assert.deepStrictEqual(happened, ["open 1", "open 2", "close 1"])
+      assert.deepInclude(yield* connection.state, { _tag: "Ready", generation: 2 })
+    })
+  )
+})
 
 describe("one request that fails", () => {
   it.effect("leaves the 49 others in flight, and the session, alone", () =>

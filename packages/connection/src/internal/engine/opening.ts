@@ -312,7 +312,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
 
   /**
    * Turns the loss of the session, or the verdict that it is dead, into a letter to the supervisor: the one place where losses arrive. Each
-   * watcher is a fiber of its own, and the first to tell of a loss ends the others; a race would have one more fiber wait for them.
+   * watcher is a fiber of its own, and only the first is listened to; a race would have one more fiber wait for them.
    */
   const watch = (session: Core.Published): Effect.Effect<void, never, Scope.Scope> =>
     Effect.gen(function* () {
@@ -322,7 +322,6 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
       const tell = (error: ConnectionError): void => {
         if (isOver) return
         isOver = true
-        for (const watcher of watchers) watcher.interruptUnsafe()
         Queue.offerUnsafe(core.mailbox, Core.LossReported({ seen: generation, error }))
       }
       const start = (watcher: Effect.Effect<ConnectionError>): void => {

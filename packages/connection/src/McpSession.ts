@@ -194,11 +194,6 @@ export interface McpSession {
   readonly abandon?: (() => void) | undefined
   /** Waits for the loss of the session and succeeds with its cause. */
   readonly lost: Effect.Effect<ConnectionError>
-  /**
-   * Has one listener called when the session is lost, or at once when it already is: then no fiber has to wait for `lost`, which weighs
-   * more than a kibibyte. Default: one waits.
-   */
-  readonly onLost?: ((listener: (loss: ConnectionError) => void) => void) | undefined
   /** When the last byte came from the server, in milliseconds since the epoch, on Effect's clock. */
   readonly lastActivity: () => number
   /** How many requests wait for their answer. */

@@ -8,10 +8,10 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { HandshakeRejected, TransportClosed } from "../../src/ConnectionError.ts"
+import * as Stream from "effect/Stream"
+import { ConnectionError, HandshakeRejected, TransportClosed } from "../../src/ConnectionError.ts"
 import * as McpConnection from "../../src/McpConnection.ts"
 import * as McpTransport from "../../src/McpTransport.ts"
-import type { OpenContext } from "../../src/McpTransport.ts"
 
 interface Session {
   readonly client: Transport
@@ -194,35 +194,44 @@ describe("versions of the protocol", () => {
   )
 })
 
-describe("a session", () => {
-  const startV2 = lines["the SDK's v2"]
-  assert(startV2 !== undefined)
+describe("a transport that wraps another", () => {
+  const start = lines["the SDK's v2"]
+  assert(start !== undefined)
 
-  it.effect("that was lost before anyone listened tells at once, and else when it is", () =>
+  it.live("may tell of losses that the other does not know of", () =>
     Effect.gen(function* () {
-      const context: OpenContext = {
-        server: "memory",
-        generation: 1,
-        client: { name: "test", version: "1.0.0" },
-        limits: { maxPages: 1, maxItems: 1 },
-        host: { capabilities: {}, handlers: new Map(), onNotification: () => {}, logLevel: () => undefined },
-        setStderrTail: () => {},
-        onActivity: () => {},
-        onSuspect: () => {},
-        onGap: () => {}
-      }
-      for (const early of [true, false]) {
-        const made = yield* Effect.promise(() => startV2(() => new Promise(() => {})))
-        const transport = McpTransport.fromSdk({ label: "memory", make: () => Effect.succeed(made.client) })
-        const session = yield* transport.open(context)
-        const heard: Array<string> = []
-        if (early) session.onLost?.((loss) => heard.push(loss.reason._tag))
-        assert.deepStrictEqual(heard, [])
-        yield* Effect.promise(() => made.close())
-        const { reason } = yield* session.lost
-        if (!early) session.onLost?.((loss) => heard.push(loss.reason._tag))
-        assert.deepStrictEqual(heard, [reason._tag])
-      }
+      const noticed = Deferred.makeUnsafe<ConnectionError>()
+      const inner = McpTransport.fromSdk({
+        label: "in memory",
+        make: () =>
+          Effect.map(
+            Effect.promise(() => start(() => new Promise(() => {}))),
+            ({ client }) => client
+          )
+      })
+      const connection = yield* McpConnection.make({
+        transport: {
+          ...inner,
+          open: (context) =>
+            Effect.map(inner.open(context), (session) => ({
+              ...session,
+              lost: context.generation === 1 ? Effect.raceFirst(session.lost, Deferred.await(noticed)) : session.lost
+            }))
+        }
+      })
+      const before = yield* connection.awaitReady
+      yield* Deferred.succeed(
+        noticed,
+        new ConnectionError({
+          server: "in memory",
+          reason: new TransportClosed({ description: "noticed from outside" })
+        })
+      )
+      const states = yield* connection.changes.pipe(
+        Stream.takeUntil((state) => state._tag === "Ready" && state.generation > before.generation),
+        Stream.runCollect
+      )
+      assert.isAbove(states.length, 1)
     })
   )
 })

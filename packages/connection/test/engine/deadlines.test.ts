@@ -20,8 +20,12 @@ const book = (deadlines: Deadlines.Deadlines) => {
 
 /** One on which no time passes. */
 const clockThatStands: Clock.Clock = {
-  ...Clock.Clock.defaultValue(),
+  currentTimeMillisUnsafe: () => 0,
+  currentTimeMillis: Effect.succeed(0),
+  currentTimeNanosUnsafe: () => 0n,
+  currentTimeNanos: Effect.succeed(0n),
   monotonicTimeNanosUnsafe: () => 0n,
+  monotonicTimeNanos: Effect.succeed(0n),
   sleep: () => Effect.never
 }
 
@@ -155,4 +159,30 @@ describe("deadlines", () => {
       assert.deepStrictEqual([here.due, real.due], [["here"], []])
     })
   )
+
+  it("come although another one throws", async () => {
+    const clock = Clock.Clock.defaultValue()
+    const thrown: Array<unknown> = []
+    const others = process.rawListeners("uncaughtException")
+    process.removeAllListeners("uncaughtException").on("uncaughtException", (error) => thrown.push(error))
+    const due = await Effect.gen(function* () {
+      const deadlines = yield* Effect.provideService(Deadlines.make, Clock.Clock, clock)
+      const { add, due } = book(deadlines)
+      const failure = new Error("not ours")
+      deadlines.add(5, () => {
+        throw failure
+      })
+      add("next", 5)
+      add("later", 20)
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 60)))
+      assert.deepStrictEqual(thrown, [failure])
+      return due
+    })
+      .pipe(Effect.scoped, Effect.runPromise)
+      .finally(() => {
+        process.removeAllListeners("uncaughtException")
+        for (const other of others) process.on("uncaughtException", other as (error: Error) => void)
+      })
+    assert.deepStrictEqual(due, ["next", "later"])
+  })
 })

@@ -34,6 +34,26 @@ const valueOf = (
       snapshot.id === id && Object.entries(attributes).every(([key, value]) => snapshot.attributes?.[key] === value)
   )?.state
 
+describe("the attributes of a program's metrics", () => {
+  it.effect("are added to ours, and do not take their place", () =>
+    Effect.gen(function* () {
+      const simulation = SimulatedServer.makeUnsafe()
+      yield* connect(simulation, { name: "ours" })
+      const snapshots = yield* Metric.snapshot
+      const names = ["server", "region"]
+      assert.deepStrictEqual(
+        snapshots.flatMap(({ attributes, id }) =>
+          id === "mcp_client_ready" ? [names.map((name) => attributes?.[name])] : []
+        ),
+        [["ours", "north"]]
+      )
+    }).pipe(
+      Effect.provideService(Metric.CurrentMetricAttributes, { server: "theirs", region: "north" }),
+      Effect.provideService(Metric.MetricRegistry, new Map())
+    )
+  )
+})
+
 describe("the telemetry of one outage", () => {
   const outage = (server: string) =>
     Effect.gen(function* () {

@@ -94,7 +94,7 @@ describe("an exchange", () => {
     withServer(
       ({ headers }, response) => void response.end(JSON.stringify([headers["user-agent"], headers["accept-encoding"]])),
       async (ask) => {
-        assert.deepStrictEqual(await (await ask()).json(), ["mcp-tether", "gzip, deflate"])
+        assert.deepStrictEqual(await (await ask()).json(), ["mcp-tether", "gzip"])
         const headers = new Headers({ "user-agent": "mine", "accept-encoding": "identity" })
         assert.deepStrictEqual(await (await ask({ headers })).json(), ["mine", "identity"])
       }
@@ -113,14 +113,26 @@ describe("an exchange", () => {
       }
     ))
 
-  it("reads a body twice as nothing, and an empty one at once", () =>
+  it("says what fetch would: that any type will do, and that a stream is not to come out of a cache", () =>
+    withServer(
+      ({ headers }, response) => void response.end(JSON.stringify([headers.accept, headers["cache-control"] ?? null])),
+      async (ask) => {
+        assert.deepStrictEqual(await (await ask()).json(), ["*/*", null])
+        assert.deepStrictEqual(await (await ask({ method: "GET", body: undefined })).json(), ["*/*", "no-cache"])
+      }
+    ))
+
+  it("has a body that can be read once, and an empty one at once", () =>
     withServer(
       (_, response) => void response.writeHead(202).end(),
       async (ask) => {
         const response = await ask()
         assert.strictEqual(await response.text(), "")
-        assert.strictEqual(await response.text(), "")
+        assert.instanceOf(await failureOf(response.text()), TypeError)
         await response.body?.cancel()
+        const other = await ask()
+        await other.body?.cancel()
+        assert.instanceOf(await failureOf(other.text()), TypeError)
       }
     ))
 })
@@ -159,6 +171,37 @@ describe("an encoded body", () => {
     withServer(
       (_, response) => void response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync(text).subarray(0, -8)),
       async (ask) => assert.strictEqual(await (await ask()).text(), text)
+    ))
+
+  for (const [encoding, body] of Object.entries(encodings))
+    it(`ends although something comes behind its end: ${encoding}`, () =>
+      withServer(
+        (_, response) => {
+          response.writeHead(200, { "content-encoding": encoding })
+          response.write(Buffer.concat([body, Buffer.alloc(8)]))
+          setTimeout(() => response.end(), 20)
+        },
+        async (ask, noted) => {
+          assert.strictEqual(await (await ask()).text(), text)
+          assert.strictEqual(noted.happened.at(-1), "end")
+        }
+      ))
+
+  it("that breaks while it streams is broken, for those who watch, too", () =>
+    withServer(
+      (_, response) => {
+        response.writeHead(200, { "content-encoding": "gzip", "content-type": "text/event-stream" })
+        const gzip = createGzip({ flush: zlib.Z_SYNC_FLUSH })
+        gzip.pipe(response, { end: false })
+        gzip.write("event")
+        setTimeout(() => response.end("this is no gzip"), 20)
+      },
+      async (ask, { happened }) => {
+        const reader = (await ask()).body?.getReader()
+        assert.strictEqual(new TextDecoder().decode((await reader?.read())?.value), "event")
+        assert.propertyVal(await failureOf(reader?.read() ?? Promise.resolve()), "code", "Z_DATA_ERROR")
+        assert.deepStrictEqual(happened, ["sent", "head", "broken"])
+      }
     ))
 
   it("that is none is a failure", () =>

@@ -25,7 +25,7 @@ export interface Observer {
   readonly onEnd: (broken?: Error) => void
 }
 
-/** Redirects are handed over, and not followed. Rejects with undici's own errors, or with the reason of the signal. */
+/** Redirects are handed over, and not followed. Rejects with undici's or zlib's own errors, what `onData` throws, or the signal's reason. */
 export const exchange = (
   dispatcher: Pick<Dispatcher, "dispatch">,
   target: URL,
@@ -53,6 +53,10 @@ export const exchange = (
       connection?.abort(errorOf(reason))
       end()
     }
+    const breakOff = (error: Error): void => {
+      end(error)
+      connection?.abort(error)
+    }
     const abort = (): void => leave(signal?.reason)
 
     if (signal?.aborted === true) return abort()
@@ -61,7 +65,7 @@ export const exchange = (
       origin: target.origin,
       path: target.pathname + target.search,
       method,
-      headers: fieldsOf(headers, target)
+      headers: fieldsOf(method, headers, target)
     }
     dispatcher.dispatch(body === undefined ? options : { ...options, body }, {
       onRequestStart: (controller) => {
@@ -74,7 +78,11 @@ export const exchange = (
         if (status < 200) return
         const headers = headersOf(controller.rawHeaders ?? parsed)
         observer.onHead(headers)
-        received = new Body(controller, leave, observer.onData, decodersOf(headers.get("content-encoding")))
+        received = new Body(
+          controller,
+          { leave, breakOff, onData: observer.onData },
+          decodersOf(headers.get("content-encoding"))
+        )
         resolve(new Received(target, status, statusText ?? "", headers, received) as unknown as Response)
       },
       onResponseData: (_, chunk) => received?.push(chunk),
@@ -124,6 +132,14 @@ class Received {
   }
 }
 
+interface Handlers {
+  /** Nobody wants the rest. */
+  readonly leave: (reason: unknown) => void
+  /** There is no rest to be had. */
+  readonly breakOff: (error: Error) => void
+  readonly onData: (chunk: Uint8Array) => void
+}
+
 interface Failed {
   readonly reason: unknown
 }
@@ -136,8 +152,7 @@ const utf8 = new TextDecoder()
 /** Chunks that are kept until somebody wants them: all at once, or as they come. */
 class Body {
   readonly #connection: Dispatcher.DispatchController
-  readonly #leave: (reason: unknown) => void
-  readonly #onData: (chunk: Uint8Array) => void
+  readonly #on: Handlers
   readonly #decoders: ReadonlyArray<Transform>
   #chunks: Array<Uint8Array> = []
   #size = 0
@@ -146,20 +161,15 @@ class Body {
   #whole: { readonly done: () => void } | undefined
   #failed: Failed | undefined
   #ended = false
+  #isRead = false
 
-  constructor(
-    connection: Dispatcher.DispatchController,
-    leave: (reason: unknown) => void,
-    onData: (chunk: Uint8Array) => void,
-    decoders: ReadonlyArray<Transform>
-  ) {
+  constructor(connection: Dispatcher.DispatchController, on: Handlers, decoders: ReadonlyArray<Transform>) {
     this.#connection = connection
-    this.#leave = leave
-    this.#onData = onData
+    this.#on = on
     this.#decoders = decoders
     for (const [index, decoder] of decoders.entries()) {
       const next = decoders[index + 1]
-      decoder.on("error", leave)
+      decoder.on("error", on.breakOff)
       decoder.on("drain", () => connection.resume())
       if (next === undefined) decoder.on("data", (chunk: Uint8Array) => this.#take(chunk))
       else decoder.pipe(next)
@@ -177,7 +187,10 @@ class Body {
   finish(then: () => void): void {
     const [first] = this.#decoders
     if (first === undefined) return then()
-    this.#decoders.at(-1)?.on("end", then)
+    // What came behind the end of the encoded body is nothing, but the decoder may have told of its end already.
+    const last = this.#decoders.at(-1)
+    if (last?.readableEnded === true) return then()
+    last?.on("end", then)
     first.end()
   }
 
@@ -193,9 +206,9 @@ class Body {
   #take(chunk: Uint8Array): void {
     if (this.#ended) return
     try {
-      this.#onData(chunk)
+      this.#on.onData(chunk)
     } catch (error) {
-      return this.#leave(error)
+      return this.#on.leave(error)
     }
     if (this.#reader !== undefined) {
       this.#reader.enqueue(chunk)
@@ -221,6 +234,8 @@ class Body {
 
   text(): Promise<string> {
     return new Promise((resolve, reject) => {
+      if (this.#isRead) return reject(new TypeError("the body was read already"))
+      this.#isRead = true
       const done = (): void => {
         if (this.#failed !== undefined) return reject(this.#failed.reason)
         const [first] = this.#chunks
@@ -240,6 +255,7 @@ class Body {
   }
 
   stream(): ReadableStream<Uint8Array> {
+    this.#isRead = true
     this.#stream ??= new ReadableStream<Uint8Array>(
       {
         start: (reader) => {
@@ -253,7 +269,7 @@ class Body {
         pull: () => this.#resume(),
         cancel: () => {
           this.#reader = undefined
-          if (!this.#ended) this.#leave(new DOMException("nobody reads on", "AbortError"))
+          if (!this.#ended) this.#on.leave(new DOMException("nobody reads on", "AbortError"))
         }
       },
       { highWaterMark: highWater, size: (chunk) => chunk.length }
@@ -262,10 +278,14 @@ class Body {
   }
 }
 
-const fieldsOf = (headers: Headers, { protocol }: URL): Record<string, string> => {
+const fieldsOf = (method: string, headers: Headers, { protocol }: URL): Record<string, string> => {
   const fields: Record<string, string> = {
+    accept: "*/*",
+    // Not `deflate`: half of those who send it mean something else by it (RFC 9110 §8.4.1.2).
+    "accept-encoding": protocol === "https:" ? "br, gzip" : "gzip",
     "user-agent": "mcp-tether",
-    "accept-encoding": protocol === "https:" ? "br, gzip, deflate" : "gzip, deflate"
+    // A stream of events out of a cache would be one of the past.
+    ...(method === "GET" ? { "cache-control": "no-cache" } : {})
   }
   for (const [name, value] of headers) fields[name] = value
   return fields

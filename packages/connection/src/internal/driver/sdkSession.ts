@@ -11,7 +11,6 @@ import {
 } from "@modelcontextprotocol/client"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -29,6 +28,7 @@ import {
 } from "../../McpSession.ts"
 import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
+import * as Loss from "../loss.ts"
 import { toolOf } from "../tool.ts"
 import type { Breaking } from "./breaking.ts"
 import * as Failure from "./failure.ts"
@@ -78,9 +78,8 @@ export const open = Effect.fnUntraced(function* (
 ): Effect.fn.Return<McpSession, ConnectionError, Scope.Scope> {
   const { isolation, limits, transport } = options
   const context = yield* Effect.context<never>()
-  const lost = Deferred.makeUnsafe<ConnectionError>()
+  const told = Loss.make()
   let loss: ConnectionError | undefined
-  let listener: ((loss: ConnectionError) => void) | undefined
   const conceal = options.conceal ?? ((text: string) => text)
   const concealData = options.conceal === undefined ? (data: unknown) => data : concealedBy(options.conceal)
 
@@ -94,8 +93,7 @@ export const open = Effect.fnUntraced(function* (
     // First nothing can leave any more: whoever is told that its request was not sent may send it again elsewhere.
     transport.close().catch(() => {})
     transport.onclose?.()
-    Deferred.doneUnsafe(lost, Exit.succeed(loss))
-    listener?.(loss)
+    told.tell(loss)
   }
 
   const flights = new Flights.Flights(transport, {
@@ -167,11 +165,7 @@ export const open = Effect.fnUntraced(function* (
     info: infoOf(client, options),
     isolation,
     expires: true,
-    lost: Deferred.await(lost),
-    onLost: (hear) => {
-      if (loss === undefined) listener = hear
-      else hear(loss)
-    },
+    lost: told.lost,
     abandon: () => flights.abandon(),
     lastActivity: options.lastActivity,
     inFlight: () => flights.size,

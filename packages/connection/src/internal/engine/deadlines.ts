@@ -80,6 +80,15 @@ const on = (clock: Clock.Clock): Shared["deadlines"] => {
   const wake = (): void => {
     sleeper = undefined
     wakesAt = Number.POSITIVE_INFINITY
+    try {
+      callDue()
+    } finally {
+      // Whatever one of them throws, the others are of other connections, and still to come.
+      sleepAgain()
+    }
+  }
+
+  const callDue = (): void => {
     const until = now()
     for (const equals of waits.values()) {
       for (const deadline of equals) {
@@ -92,6 +101,9 @@ const on = (clock: Clock.Clock): Shared["deadlines"] => {
         insert(deadline)
       }
     }
+  }
+
+  const sleepAgain = (): void => {
     let next = Number.POSITIVE_INFINITY
     for (const equals of waits.values()) {
       for (const { at } of equals) {

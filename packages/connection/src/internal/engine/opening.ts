@@ -18,6 +18,7 @@ import * as Heartbeats from "../../Heartbeat.ts"
 import type { Admission } from "../../McpConnection.ts"
 import type { McpSession, SessionHost } from "../../McpSession.ts"
 import type { McpTransport, OpenContext } from "../../McpTransport.ts"
+import * as Loss from "../loss.ts"
 import * as Backlog from "./backlog.ts"
 import * as Catalogs from "./catalogs.ts"
 import * as Core from "./core.ts"
@@ -339,9 +340,10 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
         })
       )
       // A fiber that waits weighs more than a kibibyte: none waits for what cannot come, has not come yet, or is told without.
-      const { lost, onLost } = session.session
-      if (onLost === undefined) start(lost)
-      else onLost(tell)
+      const { lost } = session.session
+      const listen = Loss.listenTo(lost)
+      if (listen === undefined) start(lost)
+      else listen(tell)
       if (heartbeat !== undefined) start(untilDead(session, heartbeat))
       if (session.session.isolation === "perRequest") start(session.suspicions.untilLost)
       // Whoever gives it something to do first does what it is about: a list is wished to be told of before it is noted.

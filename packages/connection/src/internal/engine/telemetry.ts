@@ -1,5 +1,6 @@
 /** Metrics and spans (DESIGN §11). Names and methods only: nothing of arguments, results, headers or environment. */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
@@ -12,7 +13,8 @@ const milliseconds = Metric.exponentialBoundaries({ start: 1, factor: 2, count: 
 
 type Attributes = Readonly<Record<string, string>>
 
-// A metric of its own for each set of attributes: `Metric.withAttributes` would put the name of its series together anew at each update.
+// A metric of its own for each set of attributes: `Metric.withAttributes` keeps a context for each besides, and where connections take turns
+// it puts the name of a series together anew at each update.
 const ready = (attributes: Attributes) =>
   Metric.gauge("mcp_client_ready", { description: "1 while a session serves, else 0", attributes })
 const losses = (attributes: Attributes) =>
@@ -50,6 +52,19 @@ const requestDuration = (attributes: Attributes) =>
     description: "From the call to its answer, over all sendings",
     boundaries: milliseconds,
     attributes
+  })
+
+/** Our own attributes stand, whatever the program says of all its metrics: or the series of many connections would be one. */
+const update = <Input, State>(metric: Metric.Metric<Input, State>, input: Input): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const ambient = fiber.getRef(Metric.CurrentMetricAttributes)
+    const own = metric.attributes ?? {}
+    const isContested = Object.keys(ambient).some((name) => own[name] !== undefined)
+    metric.updateUnsafe(
+      input,
+      isContested ? Context.add(fiber.context, Metric.CurrentMetricAttributes, { ...ambient, ...own }) : fiber.context
+    )
+    return Effect.void
   })
 
 export interface Telemetry {
@@ -92,8 +107,8 @@ export const make = (
     const since = attemptAt
     attemptAt = undefined
     return Effect.andThen(
-      Metric.update(of(attempts, { outcome }), 1),
-      since === undefined ? Effect.void : Metric.update(of(attemptDuration), at - since)
+      update(of(attempts, { outcome }), 1),
+      since === undefined ? Effect.void : update(of(attemptDuration), at - since)
     )
   }
 
@@ -114,16 +129,16 @@ export const make = (
           return attemptEnded(event.at, event.error.reason._tag)
         case "SessionReady":
           return attemptEnded(event.at, "ready").pipe(
-            Effect.andThen(Metric.update(of(ready), 1)),
+            Effect.andThen(update(of(ready), 1)),
             Effect.andThen(
-              event.downtimeMillis === undefined ? Effect.void : Metric.update(of(outageDuration), event.downtimeMillis)
+              event.downtimeMillis === undefined ? Effect.void : update(of(outageDuration), event.downtimeMillis)
             ),
             Effect.andThen(outageEnded())
           )
         case "SessionLost": {
           const reason = event.error.reason._tag
-          return Metric.update(of(losses, { reason }), 1).pipe(
-            Effect.andThen(Metric.update(of(ready), 0)),
+          return update(of(losses, { reason }), 1).pipe(
+            Effect.andThen(update(of(ready), 0)),
             Effect.andThen(
               Effect.makeSpan("mcp.client outage", {
                 root: true,
@@ -136,12 +151,12 @@ export const make = (
           )
         }
         case "RequestReplayed":
-          return Metric.update(of(replays, { method: event.method, delivery: event.delivery }), 1)
+          return update(of(replays, { method: event.method, delivery: event.delivery }), 1)
         case "OutcomeUnknown":
-          return Metric.update(of(unknowns, { method: event.method }), 1)
+          return update(of(unknowns, { method: event.method }), 1)
         case "GaveUp":
         case "Closed":
-          return Effect.andThen(Metric.update(of(ready), 0), outageEnded())
+          return Effect.andThen(update(of(ready), 0), outageEnded())
         case "AttemptScheduled":
         case "RefreshFailed":
         case "RestorationSkipped":
@@ -150,7 +165,7 @@ export const make = (
           return Effect.void
       }
     },
-    missedHeartbeat: () => Metric.update(of(heartbeatsMissed), 1),
+    missedHeartbeat: () => update(of(heartbeatsMissed), 1),
     measured: (method, startedAt, call) => {
       const answered = durations.get(method) ?? of(requestDuration, { method })
       durations.set(method, answered)
@@ -158,7 +173,7 @@ export const make = (
         Effect.onExit(call, (exit) => {
           const now = clock.currentTimeMillisUnsafe()
           onEnd(now, exit)
-          return Metric.update(answered, now - startedAt)
+          return update(answered, now - startedAt)
         })
       )
     },

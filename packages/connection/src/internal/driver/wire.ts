@@ -217,7 +217,8 @@ const makeOn = (
     // The older transport does not pass headers on.
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
-    if (!isEstablished && exchanges++ > 0) await turns(init?.method === "GET" ? yieldingTurns : 1)
+    // undici lets go of a socket a turn after its answer, and in a handshake another one costs more than that.
+    if (!isEstablished && exchanges++ > 0) await nextTurn()
     const answered = raw(new URL(target), init, headers, asked, speaks ? options.onBytes : () => {})
     if (id !== null && options.authProvider !== undefined) note(answered)
     const response = await answered
@@ -408,13 +409,7 @@ const bounded = (agent: Agent, seen: Seen, maxBytes: number): Dispatcher => {
 const tooLarge = (maxBytes: number): WireFailure =>
   new WireFailure(new MalformedResponse({ description: `the server sent a message of more than ${maxBytes} bytes` }))
 
-/** In a handshake: undici lets go of a socket a turn after its answer, and another one costs more than that. */
-const turns = async (count: number): Promise<void> => {
-  for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve))
-}
-
-/** The stream of notifications is nobody's first need: whoever waited for the session has the socket before it. */
-const yieldingTurns = 4
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const discard = (response: Response): Promise<void> =>
   response.body === null ? Promise.resolve() : response.body.cancel().catch(() => {})

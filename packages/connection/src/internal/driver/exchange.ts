@@ -158,10 +158,9 @@ class Body {
   #size = 0
   #reader: ReadableStreamDefaultController<Uint8Array> | undefined
   #stream: ReadableStream<Uint8Array> | undefined
-  #whole: { readonly done: () => void } | undefined
+  #whole: (() => void) | undefined
   #failed: Failed | undefined
   #ended = false
-  #isRead = false
 
   constructor(connection: Dispatcher.DispatchController, on: Handlers, decoders: ReadonlyArray<Transform>) {
     this.#connection = connection
@@ -198,7 +197,7 @@ class Body {
     this.#ended = true
     this.#failed = failed
     for (const decoder of this.#decoders) decoder.destroy()
-    this.#whole?.done()
+    this.#whole?.()
     if (failed === undefined) this.#reader?.close()
     else this.#reader?.error(failed.reason)
   }
@@ -234,8 +233,9 @@ class Body {
 
   text(): Promise<string> {
     return new Promise((resolve, reject) => {
-      if (this.#isRead) return reject(new TypeError("the body was read already"))
-      this.#isRead = true
+      if (this.#whole !== undefined || this.#stream !== undefined) {
+        return reject(new TypeError("the body was read already"))
+      }
       const done = (): void => {
         if (this.#failed !== undefined) return reject(this.#failed.reason)
         const [first] = this.#chunks
@@ -248,14 +248,13 @@ class Body {
           reject(error)
         }
       }
-      if (this.#ended) return done()
-      this.#whole = { done }
-      this.#resume()
+      this.#whole = done
+      if (this.#ended) done()
+      else this.#resume()
     })
   }
 
   stream(): ReadableStream<Uint8Array> {
-    this.#isRead = true
     this.#stream ??= new ReadableStream<Uint8Array>(
       {
         start: (reader) => {

@@ -10,7 +10,7 @@ import { ConnectionError, Reason, TransportClosed } from "../../ConnectionError.
 import type { McpSession } from "../../McpSession.ts"
 import type { FromSdkOptions, McpTransport, OpenContext } from "../../McpTransport.ts"
 import { decode, valueOption } from "../options.ts"
-import * as Breaking from "./breaking.ts"
+import * as Telling from "../telling.ts"
 import * as Era from "./era.ts"
 import * as Flights from "./flights.ts"
 import * as Network from "./network.ts"
@@ -55,7 +55,7 @@ const open = Effect.fnUntraced(function* <R>(
     )
   )
   let lastActivity = clock.currentTimeMillisUnsafe()
-  const broken = Breaking.make()
+  const broken = Telling.make<Reason>()
   const perRequest = made.hasPerRequestStream === true
   const transport = listened(
     made,

@@ -18,7 +18,7 @@ import { ConnectionError, HeadersFailed, type Reason, TransportClosed } from "..
 import type { McpSession } from "../../McpSession.ts"
 import type { Headers, HttpOptions, McpTransport, OpenContext } from "../../McpTransport.ts"
 import { CountOption, decode, DurationOption, SecretOption, valueOption } from "../options.ts"
-import * as Breaking from "./breaking.ts"
+import * as Telling from "../telling.ts"
 import * as Concealment from "./concealment.ts"
 import type * as Flights from "./flights.ts"
 import { withoutFrames } from "./frames.ts"
@@ -207,7 +207,7 @@ const open = Effect.fnUntraced(function* <R>(
     conceal,
     now: () => clock.currentTimeMillisUnsafe()
   })
-  const broken = Breaking.make()
+  const broken = Telling.make<Reason>()
   const timers = new Set<ReturnType<typeof setTimeout>>()
   const requestInit = {
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, plain(value)]))

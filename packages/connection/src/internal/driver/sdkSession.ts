@@ -29,8 +29,8 @@ import {
 import type { OpenContext } from "../../McpTransport.ts"
 import { InvalidRequest, InvalidResult, ServerRejected } from "../../RequestError.ts"
 import * as Loss from "../loss.ts"
+import type { Telling } from "../telling.ts"
 import { toolOf } from "../tool.ts"
-import type { Breaking } from "./breaking.ts"
 import * as Failure from "./failure.ts"
 import * as Flights from "./flights.ts"
 import { withoutFrames } from "./frames.ts"
@@ -64,7 +64,7 @@ export interface Options {
   /** A stream of notifications has broken. */
   readonly onGap: () => void
   /** How the loss of the transport is told: by an effect that waits for it, or by an event, which no fiber has to wait for. */
-  readonly lost: Effect.Effect<Reason> | Breaking
+  readonly lost: Effect.Effect<Reason> | Telling<Reason>
   readonly stderrTail: () => string | undefined
   /** Takes out of what the server says what must not be told; `undefined` when there is nothing to hide. */
   readonly conceal: ((text: string) => string) | undefined

@@ -15,44 +15,21 @@ type Attributes = Readonly<Record<string, string>>
 
 // A metric of its own for each set of attributes: `Metric.withAttributes` keeps a context for each besides, and where connections take turns
 // it puts the name of a series together anew at each update.
+const counter = (name: string, description: string) => (attributes: Attributes) =>
+  Metric.counter(name, { description, incremental: true, attributes })
+const histogram = (name: string, description: string) => (attributes: Attributes) =>
+  Metric.histogram(name, { description, boundaries: milliseconds, attributes })
+
 const ready = (attributes: Attributes) =>
   Metric.gauge("mcp_client_ready", { description: "1 while a session serves, else 0", attributes })
-const losses = (attributes: Attributes) =>
-  Metric.counter("mcp_client_sessions_lost_total", { description: "Lost sessions", incremental: true, attributes })
-const attempts = (attributes: Attributes) =>
-  Metric.counter("mcp_client_attempts_total", { description: "Attempts by outcome", incremental: true, attributes })
-const replays = (attributes: Attributes) =>
-  Metric.counter("mcp_client_replays_total", { description: "Requests sent again", incremental: true, attributes })
-const unknowns = (attributes: Attributes) =>
-  Metric.counter("mcp_client_outcome_unknown_total", {
-    description: "Requests that may have run and were not sent again",
-    incremental: true,
-    attributes
-  })
-const heartbeatsMissed = (attributes: Attributes) =>
-  Metric.counter("mcp_client_heartbeats_missed_total", {
-    description: "Probes without an answer",
-    incremental: true,
-    attributes
-  })
-const attemptDuration = (attributes: Attributes) =>
-  Metric.histogram("mcp_client_attempt_duration_ms", {
-    description: "From the start of an attempt to its end",
-    boundaries: milliseconds,
-    attributes
-  })
-const outageDuration = (attributes: Attributes) =>
-  Metric.histogram("mcp_client_outage_duration_ms", {
-    description: "From the loss of a session to the next one",
-    boundaries: milliseconds,
-    attributes
-  })
-const requestDuration = (attributes: Attributes) =>
-  Metric.histogram("mcp_client_request_duration_ms", {
-    description: "From the call to its answer, over all sendings",
-    boundaries: milliseconds,
-    attributes
-  })
+const losses = counter("mcp_client_sessions_lost_total", "Lost sessions")
+const attempts = counter("mcp_client_attempts_total", "Attempts by outcome")
+const replays = counter("mcp_client_replays_total", "Requests sent again")
+const unknowns = counter("mcp_client_outcome_unknown_total", "Requests that may have run and were not sent again")
+const heartbeatsMissed = counter("mcp_client_heartbeats_missed_total", "Probes without an answer")
+const attemptDuration = histogram("mcp_client_attempt_duration_ms", "From the start of an attempt to its end")
+const outageDuration = histogram("mcp_client_outage_duration_ms", "From the loss of a session to the next one")
+const requestDuration = histogram("mcp_client_request_duration_ms", "From the call to its answer, over all sendings")
 
 /** Our own attributes stand, whatever the program says of all its metrics: or the series of many connections would be one. */
 const update = <Input, State>(metric: Metric.Metric<Input, State>, input: Input): Effect.Effect<void> =>

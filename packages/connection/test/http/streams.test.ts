@@ -8,6 +8,7 @@ import * as Replies from "./replies.ts"
 import {
   call,
   type Connection,
+  eventsOf,
   failureOf,
   generationOf,
   only,
@@ -340,6 +341,70 @@ describe("the stream that stands beside the requests", () => {
         assert.deepStrictEqual(server.ledger, ["write effect"])
       })
     )
+
+  for (const [name, reply] of Object.entries({
+    "503": Replies.status(503),
+    "500": Replies.status(500),
+    "a reset": Replies.drop("rst"),
+    "the end of the socket": Replies.drop("fin")
+  }))
+    scenario(`that could not be opened at first, because of ${name}, is opened later; readers are told`, (rig) =>
+      Effect.gen(function* () {
+        const server = yield* rig.serve({ stream: true })
+        server.on("GET", { first: 2 }, reply)
+        const connection = yield* settled(rig.connect(server))
+        const events = yield* eventsOf(connection)
+        const updates = yield* updatesOf(connection)
+        yield* until("the stream", () => server.streams() === 1)
+        yield* until("the reader to be told", () => updates.length === 1)
+        server.notify("notifications/resources/updated", updated)
+        yield* until("the update", () => updates.length === 2)
+        assert.deepStrictEqual(updates, [
+          { _tag: "MayHaveMissed", uri: "test://1", generation: 1 },
+          { _tag: "Updated", uri: "test://1" }
+        ])
+        assert.lengthOf(only(events, "NotificationsMissed"), 1)
+        assert.strictEqual(server.count("GET"), 3)
+        yield* sameSession(server, connection, events)
+      })
+    )
+
+  scenario("that could not be opened at first is asked for again only when the server allows it", (rig) =>
+    Effect.gen(function* () {
+      const server = yield* rig.serve({ stream: true })
+      server.on("GET", 1, Replies.status(503, { "retry-after": "2" }))
+      yield* settled(rig.connect(server))
+      yield* until("the stream", () => server.streams() === 1)
+      const [first, second] = server.seen.filter(({ http }) => http === "GET")
+      assert.isAtLeast((second?.at ?? 0) - (first?.at ?? 0), 1990)
+    })
+  )
+
+  for (const status of [400, 404, 405, 501])
+    scenario(`that is not offered (${status}) is not asked for again`, (rig) =>
+      Effect.gen(function* () {
+        const server = yield* rig.serve({ stream: true })
+        server.on("GET", 1, Replies.status(status))
+        const connection = yield* settled(rig.connect(server))
+        yield* until("the refusal", () => server.count("GET") === 1)
+        // Longer than the first of the delays.
+        yield* Effect.sleep("700 millis")
+        assert.strictEqual(yield* call(connection, "write", "effect"), "effect")
+        assert.strictEqual(server.count("GET"), 1)
+      })
+    )
+
+  scenario("that is not offered (405) is not asked for again when that of a request cannot be resumed", (rig) =>
+    Effect.gen(function* () {
+      const { connection, server } = yield* rig.ready()
+      server.on("call write", 1, Replies.resumable("event-1", "rst", 20))
+      server.on("resume", "every", Replies.status(500))
+      yield* failureOf(call(connection, "write", "effect"))
+      // Longer than the first of the delays.
+      yield* Effect.sleep("700 millis")
+      assert.strictEqual(server.count("GET") - server.count("resume"), 1)
+    })
+  )
 
   scenario("that tells of an expired session while nobody calls does no harm to the next call", (rig) =>
     Effect.gen(function* () {

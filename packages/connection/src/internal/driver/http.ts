@@ -204,11 +204,35 @@ const open = Effect.fnUntraced(function* <R>(
       if (tokens.size > rememberedTokens && oldest !== undefined) tokens.delete(oldest)
     },
     onGap: context.onGap,
+    // The SDK opens again what was open before, and only that.
+    onNotStreaming: (reason) => {
+      if (flights?.isAbandoned === true || !(transport instanceof StreamableHTTPClientTransport)) return
+      const asked = reason._tag === "ServerUnavailable" ? reason.retryAfter : undefined
+      const usual = Math.min(longestDelay, firstDelay * 2 ** refusals++)
+      after(asked === undefined ? usual : Math.max(usual, Duration.toMillis(asked)), () => {
+        // It has told of its failure by then.
+        transport.resumeStream("").catch(() => {})
+      })
+    },
     conceal,
     now: () => clock.currentTimeMillisUnsafe()
   })
   const broken = Telling.make<Reason>()
   const timers = new Set<ReturnType<typeof setTimeout>>()
+  let isClosed = false
+  const after = (delay: number, then: () => void): (() => void) => {
+    if (isClosed) return () => {}
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      then()
+    }, delay)
+    timers.add(timer)
+    return () => {
+      clearTimeout(timer)
+      timers.delete(timer)
+    }
+  }
+  let refusals = 0
   const requestInit = {
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, plain(value)]))
   }
@@ -227,8 +251,8 @@ const open = Effect.fnUntraced(function* <R>(
           // The stream of notifications is opened again for as long as the session lives: what is to become of the session, the
           // engine decides.
           reconnectionOptions: {
-            initialReconnectionDelay: 500,
-            maxReconnectionDelay: 30_000,
+            initialReconnectionDelay: firstDelay,
+            maxReconnectionDelay: longestDelay,
             reconnectionDelayGrowFactor: 2,
             maxRetries: Number.POSITIVE_INFINITY
           },
@@ -236,15 +260,7 @@ const open = Effect.fnUntraced(function* <R>(
           reconnectionScheduler: (reconnect, delay, attempts) => {
             if (flights?.isAbandoned === true || attempts >= resumptions) flights?.failBroken()
             if (flights?.isAbandoned === true) return
-            const timer = setTimeout(() => {
-              timers.delete(timer)
-              reconnect()
-            }, delay)
-            timers.add(timer)
-            return () => {
-              clearTimeout(timer)
-              timers.delete(timer)
-            }
+            return after(delay, reconnect)
           }
         })
 
@@ -260,6 +276,7 @@ const open = Effect.fnUntraced(function* <R>(
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       live = false
+      isClosed = true
       for (const timer of timers) clearTimeout(timer)
       timers.clear()
     })
@@ -306,9 +323,12 @@ const open = Effect.fnUntraced(function* <R>(
   return session
 })
 
-/** Servers without a stream of notifications should say 405, and say whatever. */
-const isNoStream = (reason: Reason, wire: Wire.Wire): boolean =>
-  reason._tag === "UnexpectedStatus" && reason.status < 500 && !wire.hasStreamed()
+/** In milliseconds: between attempts to open the stream of notifications again. */
+const firstDelay = 500
+const longestDelay = 30_000
+
+/** A server without a stream of notifications is no reason to doubt it. */
+const isNoStream = (reason: Reason, wire: Wire.Wire): boolean => !wire.hasStreamed() && Wire.isNotOffered(reason)
 
 /** How often a broken stream is taken up again before the request that waits for it counts as failed; the SDK's own default. */
 const resumptions = 2

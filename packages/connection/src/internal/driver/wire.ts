@@ -34,6 +34,8 @@ export interface Options {
   readonly onToken: (token: string) => void
   /** A stream of notifications is open again, and what was said meanwhile was not kept for us. */
   readonly onGap: () => void
+  /** The first stream of notifications could not be opened, and may be later. */
+  readonly onNotStreaming: (reason: Reason) => void
   readonly conceal: (text: string) => string
   readonly now: () => number
 }
@@ -116,6 +118,8 @@ const makeOn = (
   let exchanges = 0
   let hasExpired = false
   let streams = 0
+  /** Whether what the server had to say may have gone by before there was a first stream. */
+  let isLate = false
   let lastFailure: Reason | undefined
 
   /** `id`: of the request that this is, or `undefined` for a notification, whose acceptance is no word of the server. */
@@ -288,11 +292,11 @@ const makeOn = (
     )
   }
 
-  /** A stream of notifications that was not the first, and does not go on where the last one ended. */
+  /** A stream of notifications that was not open from the start, and does not go on where the last one ended. */
   const stream = (response: Response, headers: Headers): Response => {
     if (kind === "streamable" && essenceOf(response.headers) === "text/event-stream") {
       streams += 1
-      if (streams > 1 && !headers.has("last-event-id")) options.onGap()
+      if ((streams > 1 || isLate) && !headers.has("last-event-id")) options.onGap()
     }
     return response
   }
@@ -333,6 +337,9 @@ const makeOn = (
     throw new WireFailure(new Unauthorized({ status: response.status, challenge: Authorization.challengeOf(response) }))
   }
 
+  const isFirstStream = (init: RequestInit | undefined): boolean =>
+    kind === "streamable" && streams === 0 && init?.method === "GET" && !new Headers(init.headers).has("last-event-id")
+
   const wire: Wire = {
     fetch: (target, init) =>
       authorized(target, init)
@@ -348,6 +355,10 @@ const makeOn = (
               throw error
             }
             lastFailure = secretive(error.reason)
+            if (isFirstStream(init) && !isNotOffered(lastFailure) && lastFailure._tag !== "Unauthorized") {
+              isLate = true
+              options.onNotStreaming(lastFailure)
+            }
             if (lastFailure._tag === "Unauthorized") {
               const id = new Headers(init?.headers).get(idHeader)
               if (id !== null) markSent(id, true)
@@ -365,6 +376,10 @@ const makeOn = (
   }
   return { wire, turn: () => authorization?.turn() }
 }
+
+/** Servers without a stream of notifications should say 405, and say whatever. */
+export const isNotOffered = (reason: Reason): boolean =>
+  reason._tag === "UnexpectedStatus" && (reason.status < 500 || reason.status === 501)
 
 /** How long a refusal waits for the answers to others. */
 const companyMillis = 1_000

@@ -24,6 +24,7 @@ import type * as Flights from "./flights.ts"
 import { withoutFrames } from "./frames.ts"
 import * as Network from "./network.ts"
 import * as SdkSession from "./sdkSession.ts"
+import type * as Sockets from "./sockets.ts"
 import * as Wire from "./wire.ts"
 
 const urlOf = (u: unknown): URL | undefined => {
@@ -88,7 +89,7 @@ export const streamable = <R>(options: HttpOptions<R>): McpTransport<R> => ({
 
 export const sse = <R>(options: HttpOptions<R>): McpTransport<R> => ({
   ...base(options, names.sse),
-  open: (context) => open("sse", options, context, { _tag: "initialize", modern: false })
+  open: (context) => open("sse", options, context, { _tag: "initialize", modern: false }, { pool: undefined })
 })
 
 /** Streamable HTTP first; where the server has no such thing, the older SSE transport, and from then on that one. */
@@ -137,11 +138,15 @@ const inOwnScope = <A, E, R>(opening: Effect.Effect<A, E, R | Scope.Scope>): Eff
  */
 const eraWise = <R>(options: HttpOptions<R>): McpTransport<R>["open"] => {
   let legacy: string | undefined
+  const estate: Sockets.Estate = { pool: undefined }
   const attempt = (context: OpenContext) =>
-    open("streamable", options, context, {
-      _tag: "probe",
-      prior: legacy === undefined ? undefined : { kind: "legacy" }
-    })
+    open(
+      "streamable",
+      options,
+      context,
+      { _tag: "probe", prior: legacy === undefined ? undefined : { kind: "legacy" } },
+      estate
+    )
   return (context) =>
     Effect.suspend(() => (legacy === undefined ? attempt(context) : inOwnScope(attempt(context)))).pipe(
       Effect.catch((error) => {
@@ -167,7 +172,8 @@ const open = Effect.fnUntraced(function* <R>(
   kind: Kind,
   options: HttpOptions<R>,
   context: OpenContext,
-  negotiation: SdkSession.Negotiation
+  negotiation: SdkSession.Negotiation,
+  estate: Sockets.Estate
 ): Effect.fn.Return<McpSession, ConnectionError, R | Scope.Scope> {
   const url = urlOf(options.url)
   if (url === undefined) return yield* Effect.die(new Error("validated before"))
@@ -187,6 +193,7 @@ const open = Effect.fnUntraced(function* <R>(
     kind,
     authProvider: options.authProvider,
     connectTimeout: Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds"),
+    estate,
     maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
     flights: () => flights,
     onBreak: (reason) => {

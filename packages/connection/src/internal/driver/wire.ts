@@ -1,6 +1,6 @@
 /**
  * The `fetch` under the SDK's HTTP transports: it sees when the first byte of a request leaves, every byte that comes, every status
- * and every failure, and says what each of them means. All sockets of a session are its own, and end with it.
+ * and every failure, and says what each of them means.
  */
 import type { FetchLike } from "@modelcontextprotocol/client"
 import * as Duration from "effect/Duration"
@@ -8,13 +8,13 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type { Agent, Dispatcher, fetch as UndiciFetch } from "undici"
-import { Socket } from "node:net"
 import { MalformedResponse, type Reason, SessionExpired, TransportClosed, Unauthorized } from "../reasons.ts"
 import * as Authorization from "./authorization.ts"
 import { exchange } from "./exchange.ts"
 import * as Network from "./network.ts"
 import { WireFailure } from "./network.ts"
 import type { Flights } from "./flights.ts"
+import * as Sockets from "./sockets.ts"
 
 /** Carries the JSON-RPC id of a request from the transport's `send` to its `fetch`, and goes no further. */
 export const idHeader = "x-mcp-tether-request"
@@ -25,6 +25,7 @@ export interface Options {
   readonly kind: "streamable" | "sse"
   readonly authProvider: Authorization.Provider | undefined
   readonly connectTimeout: Duration.Duration
+  readonly estate: Sockets.Estate
   readonly maxMessageBytes: number
   /** What is in flight, once that is known. */
   readonly flights: () => Flights | undefined
@@ -52,44 +53,9 @@ export interface Wire {
   readonly lastFailure: () => Reason | undefined
 }
 
-/** Loaded when it is needed: it is as large as all else together, and servers over stdio have no use for it. */
-const undici = Effect.promise(() => import("undici"))
-
 export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Wire, never, Scope.Scope> {
-  const { Agent, buildConnector, fetch } = yield* undici
-  const { agent } = yield* Effect.acquireRelease(
-    Effect.sync(() => {
-      // undici's own timer is up to a second late, and it forgets a socket that is still connecting.
-      const connect = buildConnector({ timeout: 0 })
-      const within = Math.min(Duration.toMillis(options.connectTimeout), 2 ** 31 - 1)
-      const connecting = new Set<Socket>()
-      const agent = new Agent({
-        connect: (target, callback) => {
-          const socket: unknown = connect(target, (...connected) => {
-            clearTimeout(timer)
-            if (socket instanceof Socket) connecting.delete(socket)
-            callback(...connected)
-          })
-          const timer = setTimeout(() => {
-            if (socket instanceof Socket) socket.destroy(new ConnectTimedOut())
-          }, within)
-          if (socket instanceof Socket) connecting.add(socket)
-        },
-        // How long an answer may take is the caller's to say, and a stream of events may be silent for hours.
-        headersTimeout: 0,
-        bodyTimeout: 0
-      })
-      return { agent, connecting }
-    }),
-    ({ agent, connecting }) =>
-      Effect.ignore(
-        Effect.tryPromise(() => {
-          for (const socket of connecting) socket.destroy(new Error("the session was closed"))
-          return agent.destroy()
-        })
-      )
-  )
-  const { turn, wire } = makeOn(agent, fetch, options)
+  const sockets = yield* Sockets.acquire(options.estate, options.connectTimeout)
+  const { turn, wire } = makeOn(sockets, options)
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       const running = turn()
@@ -101,21 +67,17 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
   return wire
 })
 
-class ConnectTimedOut extends Error {
-  readonly code = "UND_ERR_CONNECT_TIMEOUT"
-}
-
 /** How long a closing session waits for a token that it has asked for: a refresh token that is spent and not replaced is a login lost. */
 const saveWithin = Duration.seconds(1)
 
 const makeOn = (
-  agent: Agent,
-  undiciFetch: Fetch,
+  { agent, areInherited, bequeath, fetch: undiciFetch }: Sockets.Sockets,
   options: Options
 ): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
   let isEstablished = false
-  let exchanges = 0
+  /** Whether undici may have a socket that it has not let go of yet. */
+  let hasSocket = areInherited
   let hasExpired = false
   let streams = 0
   /** Whether what the server had to say may have gone by before there was a first stream. */
@@ -222,7 +184,8 @@ const makeOn = (
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
     // undici lets go of a socket a turn after its answer, and in a handshake another one costs more than that.
-    if (!isEstablished && exchanges++ > 0) await nextTurn()
+    if (!isEstablished && hasSocket) await nextTurn()
+    hasSocket = true
     const answered = raw(new URL(target), init, headers, asked, speaks ? options.onBytes : () => {})
     if (id !== null && options.authProvider !== undefined) note(answered)
     const response = await answered
@@ -312,6 +275,7 @@ const makeOn = (
       return again(200)
     if (headers.has("mcp-session-id") && isExpiry(status, reply)) {
       hasExpired = true
+      bequeath()
       throw new WireFailure(new SessionExpired({ status }))
     }
     // The SDK tells the eras apart by what refuses its first request.

@@ -14,12 +14,14 @@ import type * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
 import type { McpSession, ServerNotification } from "../../McpSession.ts"
 import * as Catalogs from "./catalogs.ts"
+import type * as Deadlines from "./deadlines.ts"
 import type * as Desired from "./desired.ts"
 import * as SlidingPubSub from "./slidingPubSub.ts"
 import * as Suspicion from "./suspicion.ts"
 import * as Telemetry from "./telemetry.ts"
 import * as ToolCatalog from "./toolCatalog.ts"
 import * as Vitals from "./vitals.ts"
+import * as Waiters from "./waiters.ts"
 
 /** A session that callers may use. */
 export interface Published {
@@ -104,11 +106,8 @@ export interface Core {
   readonly closed: Deferred.Deferred<void>
   /** The notifications of the sessions, restored or not. */
   readonly notifications: SlidingPubSub.OnDemand<ServerNotification>
-  /**
-   * Completes at the next change that can end a wait: to `Ready`, `Failed` or `Closed`. Read it before the snapshot, or a change
-   * between the two is missed.
-   */
-  readonly turn: () => Deferred.Deferred<void>
+  /** They look at each change to `Ready`, `Failed` or `Closed`, and when a suspicion is cleared. */
+  readonly waiters: Waiters.Waiters
   /**
    * Reports that a session has failed under a request: to the supervisor, or where one failure proves nothing, as a suspicion, which is
    * returned.
@@ -122,7 +121,7 @@ export interface Core {
 /** How many changes a slow reader may be behind before it misses the oldest: it must never hold the connection up. */
 const streamCapacity = 1024
 
-export const make = Effect.fnUntraced(function* (server: string) {
+export const make = Effect.fnUntraced(function* (server: string, deadlines: Deadlines.Deadlines) {
   const snapshot = yield* Ref.make<Snapshot>({ state: ConnectionState.initial, published: undefined, generation: 0 })
   const states = new SlidingPubSub.OnDemand<ConnectionState.ConnectionState>(streamCapacity, ConnectionState.initial)
   const events = new SlidingPubSub.OnDemand<ConnectionEvent.ConnectionEvent>(streamCapacity)
@@ -132,7 +131,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
   const telemetry = Telemetry.make(server, (at, exit) => vitals.ended(at, exit))
   const emitting = yield* Semaphore.make(1)
   const closed = Deferred.makeUnsafe<void>()
-  let turn = Deferred.makeUnsafe<void>()
+  const waiters = new Waiters.Waiters(deadlines)
 
   const emitIf: Core["emitIf"] = (holds, makeEvent, publish, then = () => undefined) =>
     Effect.gen(function* () {
@@ -156,9 +155,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
       const more = then(event.at)
       if (more !== undefined) yield* events.publish(more)
       if (state !== before && settles(state)) {
-        const ended = turn
-        turn = Deferred.makeUnsafe()
-        Deferred.doneUnsafe(ended, Exit.void)
+        waiters.look()
         if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
       }
       return true
@@ -185,7 +182,7 @@ export const make = Effect.fnUntraced(function* (server: string) {
       Queue.offerUnsafe(mailbox, LossReported({ seen: published.generation, error }))
       return undefined
     },
-    turn: () => turn,
+    waiters,
     error: (reason, stderrTail) => new ConnectionError({ server, reason, stderrTail }),
     defect: (where, cause) => {
       const squashed = Cause.squash(cause)

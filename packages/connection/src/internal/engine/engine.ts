@@ -60,7 +60,8 @@ export interface Engine extends Pick<
 type Own<R> = Pick<Options<R>, "transport" | "handlers" | "roots" | "onSession" | "admission">
 
 export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decoded) {
-  const core = yield* Core.make(options.name)
+  const deadlines = yield* Deadlines.make
+  const core = yield* Core.make(options.name, deadlines)
   const desired = Desired.make(own.roots)
   const catalogs = new Catalogs.Catalogs()
   const restoration = Restoration.make(core, desired, catalogs, {
@@ -74,7 +75,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     catalogs,
     options,
     own.handlers?.elicitation === undefined ? undefined : questions,
-    yield* Deadlines.make
+    deadlines
   )
   const context = yield* Effect.context<R>()
   const host = Host.make({
@@ -334,26 +335,22 @@ const replayOn = ({ session }: Core.Published): "safe" | "never" =>
   session.isolation === "perRequest" ? "safe" : "never"
 
 /** Waits for the first session, or for the reason why there is none. */
-const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, ConnectionError> => {
-  const settled: Effect.Effect<void, ConnectionError> = Effect.suspend(() => {
-    const turn = core.turn()
-    const { state } = Ref.getUnsafe(core.snapshot)
-    if (state._tag === "Ready") return Effect.void
-    if (state._tag === "Failed") return Effect.fail(state.error)
-    return Effect.andThen(Deferred.await(turn), settled)
-  })
-  if (!Duration.isFinite(options.startWithin)) return settled
-  return Effect.timeoutOrElse(settled, {
-    duration: options.startWithin,
-    orElse: () => {
+const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, ConnectionError> =>
+  core.waiters.until<void, ConnectionError>(
+    () => {
       const { state } = Ref.getUnsafe(core.snapshot)
-      return Effect.fail(
-        ConnectionState.causeOf(state) ??
-          core.error(new StartupTimeout({ after: options.startWithin }), core.stderrTail())
-      )
+      if (state._tag === "Ready") return Effect.void
+      return state._tag === "Failed" ? Effect.fail(state.error) : undefined
+    },
+    {
+      duration: options.startWithin,
+      orElse: () =>
+        Effect.fail(
+          ConnectionState.causeOf(Ref.getUnsafe(core.snapshot).state) ??
+            core.error(new StartupTimeout({ after: options.startWithin }), core.stderrTail())
+        )
     }
-  })
-}
+  )
 
 interface Running {
   readonly supervisor: Fiber.Fiber<never>

@@ -134,7 +134,8 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
     const suspicions = yield* Suspicion.make(session, {
       server: core.server,
       within: (heartbeat ?? defaultHeartbeat).timeout,
-      onRestart
+      onRestart,
+      onClear: () => core.waiters.look()
     })
     const candidate = Core.makePublished(generation, session, yield* Clock.currentTimeMillis, applied, {
       suspicions,

@@ -2,7 +2,6 @@
 import type { Progress } from "@modelcontextprotocol/client"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -64,14 +63,10 @@ export interface Requests {
   /** How many wait for a session now. */
   readonly waiting: () => number
   readonly unavailable: (because: ConnectionUnavailable["because"], cause?: ConnectionError) => ConnectionUnavailable
-  /**
-   * Waits for a session newer than generation `after`, as long as it takes, or for that one to be cleared of a suspicion. The state
-   * `known` does not end the wait.
-   */
+  /** Waits for a session newer than generation `after`, as long as it takes. The state `known` does not end the wait. */
   readonly awaitSession: (
     after: number,
-    known?: ConnectionState.ConnectionState,
-    suspicion?: Suspicion
+    known?: ConnectionState.ConnectionState
   ) => Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed>
 }
 
@@ -364,21 +359,23 @@ export const make = (
       const due = Duration.millis(now + delay - call.unsentSince)
       if (wait === undefined || Duration.isGreaterThan(due, wait)) return Effect.fail(unavailable("WaitElapsed"))
       if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
-      return Effect.flatMap(counted(Effect.raceFirst(Effect.sleep(delay), untilReplaced(on))), () =>
+      return Effect.flatMap(counted(untilReplaced(on, delay)), () =>
         Ref.getUnsafe(core.snapshot).published === on ? Effect.succeed(on) : awaitSessionFor(call, on.generation)
       )
     })
 
-  /** Waits until another session serves, or none ever will. */
-  const untilReplaced = (published: Core.Published): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const turn = core.turn()
-      const current = Ref.getUnsafe(core.snapshot)
-      return current.published === published ||
-        (current.published === undefined && current.state._tag === "Reconnecting")
-        ? Effect.andThen(Deferred.await(turn), untilReplaced(published))
-        : Effect.void
-    })
+  /** Waits until another session serves, or none ever will, or it has taken so many milliseconds. */
+  const untilReplaced = (published: Core.Published, millis: number): Effect.Effect<void> =>
+    core.waiters.until(
+      () => {
+        const current = Ref.getUnsafe(core.snapshot)
+        return current.published === published ||
+          (current.published === undefined && current.state._tag === "Reconnecting")
+          ? undefined
+          : Effect.void
+      },
+      { duration: Duration.millis(millis), orElse: () => Effect.void }
+    )
 
   /** Shared by whoever asks meanwhile, so it is no caller's own; each waits for it no longer than for its own answer. */
   const listTools = <Method extends string>(call: Call<Method>, published: Core.Published) => {
@@ -430,13 +427,12 @@ export const make = (
       const unsent = Duration.millis(clock.currentTimeMillisUnsafe() - call.unsentSince)
       if (Duration.isGreaterThanOrEqualTo(unsent, wait)) return Effect.fail(unavailable("WaitElapsed"))
       if (waiting >= limits.maxWaiting) return Effect.fail(unavailable("TooManyWaiting"))
-      const arriving = counted(awaitSession(after, undefined, suspicion))
-      return Duration.isFinite(wait)
-        ? Effect.timeoutOrElse(arriving, {
-            duration: Duration.subtract(wait, unsent),
-            orElse: () => Effect.fail(unavailable("WaitElapsed"))
-          })
-        : arriving
+      return counted(
+        waitFor(after, undefined, suspicion, {
+          duration: Duration.isFinite(wait) ? Duration.subtract(wait, unsent) : wait,
+          orElse: () => Effect.fail(unavailable("WaitElapsed"))
+        })
+      )
     })
 
   /** Counts whoever waits, for `maxWaiting`. */
@@ -452,16 +448,17 @@ export const make = (
         })
     )
 
-  const awaitSession: Requests["awaitSession"] = (after, known, suspicion) =>
+  const awaitSession: Requests["awaitSession"] = (after, known) => waitFor(after, known)
+
+  const waitFor = (
+    after: number,
+    known?: ConnectionState.ConnectionState,
+    suspicion?: Suspicion,
+    within?: Parameters<typeof core.waiters.until<Core.Published, ConnectionUnavailable | ConnectionClosed>>[1]
+  ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> =>
     Effect.suspend(() => {
-      const turn = core.turn()
-      const { state } = Ref.getUnsafe(core.snapshot)
-      if (state._tag === "Idle") Queue.offerUnsafe(core.mailbox, Core.Start())
-      const change =
-        suspicion === undefined || suspicion.isCleared()
-          ? Deferred.await(turn)
-          : Effect.raceFirst(Deferred.await(turn), Deferred.await(suspicion.verdict))
-      return arrival(after, known, suspicion) ?? Effect.andThen(change, awaitSession(after, known, suspicion))
+      if (Ref.getUnsafe(core.snapshot).state._tag === "Idle") Queue.offerUnsafe(core.mailbox, Core.Start())
+      return core.waiters.until(() => arrival(after, known, suspicion), within)
     })
 
   /** What a waiter gets now, if its wait is over. */

@@ -76,6 +76,8 @@ export const make = Effect.fnUntraced(function* (
     readonly within: Duration.Duration
     /** The session is good, but its server may have been restarted meanwhile. Called before anyone who waits goes on. */
     readonly onRestart: () => void
+    /** The session is good. */
+    readonly onClear: () => void
   }
 ) {
   if (session.isolation === "shared") return none
@@ -93,6 +95,7 @@ export const make = Effect.fnUntraced(function* (
         cleared = true
         open = undefined
         Deferred.doneUnsafe(verdict, Exit.void)
+        options.onClear()
       },
       since,
       notBefore: Number.POSITIVE_INFINITY,

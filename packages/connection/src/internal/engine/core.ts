@@ -5,9 +5,10 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as MutableRef from "effect/MutableRef"
 import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
-import * as Semaphore from "effect/Semaphore"
+import type * as Semaphore from "effect/Semaphore"
 import type * as Catalog from "../../Catalog.ts"
 import { ConnectionError, InternalError, type Reason } from "../../ConnectionError.ts"
 import type * as ConnectionEvent from "../../ConnectionEvent.ts"
@@ -129,37 +130,44 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
   const mailbox = yield* Queue.unbounded<Signal>()
   const vitals = new Vitals.Vitals()
   const telemetry = Telemetry.make(server, (at, exit) => vitals.ended(at, exit))
-  const emitting = yield* Semaphore.make(1)
   const closed = Deferred.makeUnsafe<void>()
   const waiters = new Waiters.Waiters(deadlines)
 
+  const unheard: Array<() => void> = []
+  let isTelling = false
+  /** Who hears of something goes on at once, and may cause the next thing to tell: that comes after. */
+  const tell = (news: () => void): void => {
+    unheard.push(news)
+    if (isTelling) return
+    isTelling = true
+    try {
+      for (let next = unheard.shift(); next !== undefined; next = unheard.shift()) next()
+    } finally {
+      isTelling = false
+    }
+  }
+
   const emitIf: Core["emitIf"] = (holds, makeEvent, publish, then = () => undefined) =>
-    Effect.gen(function* () {
-      const event = makeEvent(yield* Clock.currentTimeMillis)
-      const changed = yield* Ref.modify(snapshot, (current): readonly [Change | undefined, Snapshot] => {
-        if (!holds()) return [undefined, current]
-        const state = ConnectionState.transition(current.state, event)
-        const published = state._tag === "Closed" ? undefined : publish(current.published)
-        const generation = published?.generation ?? current.generation
-        if (current.published !== undefined && current.published !== published) vitals.left(current.published.session)
-        return [
-          { before: current.state, state },
-          { state, published, generation }
-        ]
-      })
-      if (changed === undefined) return false
-      const { before, state } = changed
-      if (state !== before) yield* states.publish(state)
-      yield* events.publish(event)
-      yield* telemetry.record(event)
-      const more = then(event.at)
-      if (more !== undefined) yield* events.publish(more)
-      if (state !== before && settles(state)) {
+    Effect.withFiber((fiber) => {
+      const event = makeEvent(fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      const before = Ref.getUnsafe(snapshot)
+      if (!holds()) return Effect.succeed(false)
+      const state = ConnectionState.transition(before.state, event)
+      const published = state._tag === "Closed" ? undefined : publish(before.published)
+      MutableRef.set(snapshot.ref, { state, published, generation: published?.generation ?? before.generation })
+      if (before.published !== undefined && before.published !== published) vitals.left(before.published.session)
+      tell(() => {
+        if (state !== before.state) states.publish(state)
+        events.publish(event)
+        telemetry.record(event, fiber)
+        const more = then(event.at)
+        if (more !== undefined) events.publish(more)
+        if (state === before.state || !settles(state)) return
         waiters.look()
         if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
-      }
-      return true
-    }).pipe(emitting.withPermits(1), Effect.uninterruptible)
+      })
+      return Effect.succeed(true)
+    })
 
   const core: Core = {
     server,
@@ -193,11 +201,6 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
   }
   return core
 })
-
-interface Change {
-  readonly before: ConnectionState.ConnectionState
-  readonly state: ConnectionState.ConnectionState
-}
 
 const settles = (state: ConnectionState.ConnectionState): boolean =>
   state._tag === "Ready" || state._tag === "Failed" || state._tag === "Closed"

@@ -83,7 +83,7 @@ export const make = Effect.fnUntraced(function* <R>(own: Own<R>, options: Decode
     context,
     desired,
     questions,
-    onNotification: (notification) => Effect.runSyncWith(context)(core.notifications.publish(notification))
+    onNotification: (notification) => core.notifications.publish(notification)
   })
   const scope = yield* Scope.fork(yield* Effect.scope)
   const closeTimeout = options.closeTimeout ?? own.transport.closeWithin?.() ?? Duration.seconds(15)

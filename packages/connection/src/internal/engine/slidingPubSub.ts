@@ -25,10 +25,9 @@ export class OnDemand<A> {
     this.#last = initial
   }
 
-  publish(value: A): Effect.Effect<boolean> {
-    if (this.#made !== undefined) return PubSub.publish(this.#made, value)
-    if (this.#last !== undefined) this.#last = value
-    return Effect.succeed(true)
+  publish(value: A): void {
+    if (this.#made !== undefined) PubSub.publishUnsafe(this.#made, value)
+    else if (this.#last !== undefined) this.#last = value
   }
 
   /** To subscribe to. */
@@ -43,12 +42,15 @@ export class OnDemand<A> {
   }
 }
 
-/** The linked list of an unbounded one, full at `capacity`. */
+/** The linked list of an unbounded one, which slides at `capacity` by itself: there is always room, so nobody has to wait to publish. */
 const atomic = <A>(options: { readonly capacity: number; readonly replay?: number }): PubSub.PubSub.Atomic<A> => {
   const { capacity } = options
   const list = PubSub.makeAtomicUnbounded<A>(options)
   const isFull = (): boolean => list.size() >= capacity
-  const publish = (value: A): boolean => !isFull() && list.publish(value)
+  const publish = (value: A): boolean => {
+    if (isFull()) list.slide()
+    return list.publish(value)
+  }
   return {
     capacity,
     isEmpty: () => list.isEmpty(),

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Tracer from "effect/Tracer"
 import type { ConnectionEvent } from "../../ConnectionEvent.ts"
@@ -32,21 +33,31 @@ const outageDuration = histogram("mcp_client_outage_duration_ms", "From the loss
 const requestDuration = histogram("mcp_client_request_duration_ms", "From the call to its answer, over all sendings")
 
 /** Our own attributes stand, whatever the program says of all its metrics: or the series of many connections would be one. */
+const updateIn = <Input, State>(of: Recording, metric: Metric.Metric<Input, State>, input: Input): void => {
+  const ambient = of.getRef(Metric.CurrentMetricAttributes)
+  const own = metric.attributes ?? {}
+  const isContested = Object.keys(ambient).some((name) => own[name] !== undefined)
+  metric.updateUnsafe(
+    input,
+    isContested ? Context.add(of.context, Metric.CurrentMetricAttributes, { ...ambient, ...own }) : of.context
+  )
+}
+
 const update = <Input, State>(metric: Metric.Metric<Input, State>, input: Input): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
-    const ambient = fiber.getRef(Metric.CurrentMetricAttributes)
-    const own = metric.attributes ?? {}
-    const isContested = Object.keys(ambient).some((name) => own[name] !== undefined)
-    metric.updateUnsafe(
-      input,
-      isContested ? Context.add(fiber.context, Metric.CurrentMetricAttributes, { ...ambient, ...own }) : fiber.context
-    )
+    updateIn(fiber, metric, input)
     return Effect.void
   })
 
+/** The fiber that records: its context says where to. */
+type Recording = Pick<Fiber.Fiber<unknown, unknown>, "context" | "getRef">
+
+/** Nobody looks at the spans of the tracer that is there by default, and one costs as much as all else on the way of a call. */
+const isTraced = (by: Recording): boolean => by.getRef(Tracer.Tracer) !== Tracer.nativeTracer
+
 export interface Telemetry {
   /** Takes note of an event, once it has happened. */
-  readonly record: (event: ConnectionEvent) => Effect.Effect<void>
+  readonly record: (event: ConnectionEvent, by: Recording) => void
   readonly missedHeartbeat: () => Effect.Effect<void>
   /** Measures one call of a user, over all of its sendings. */
   readonly measured: <A, E extends RequestError>(
@@ -80,66 +91,56 @@ export const make = (
   /** The last outage; it is linked to also after its end. */
   let outage: Tracer.Span | undefined
 
-  const attemptEnded = (at: number, outcome: string): Effect.Effect<void> => {
-    const since = attemptAt
+  const attemptEnded = (by: Recording, at: number, outcome: string): void => {
+    updateIn(by, of(attempts, { outcome }), 1)
+    if (attemptAt !== undefined) updateIn(by, of(attemptDuration), at - attemptAt)
     attemptAt = undefined
-    return Effect.andThen(
-      update(of(attempts, { outcome }), 1),
-      since === undefined ? Effect.void : update(of(attemptDuration), at - since)
-    )
   }
 
-  const outageEnded = () =>
-    Clock.clockWith((clock) =>
-      Effect.sync(() => {
-        if (outage?.status._tag === "Started") outage.end(clock.currentTimeNanosUnsafe(), Exit.void)
-      })
-    )
+  const outageEnded = (by: Recording): void => {
+    if (outage?.status._tag === "Started") outage.end(by.getRef(Clock.Clock).currentTimeNanosUnsafe(), Exit.void)
+  }
 
   return {
-    record: (event) => {
+    record: (event, by) => {
       switch (event._tag) {
         case "AttemptStarted":
           attemptAt = event.at
-          return Effect.void
+          return
         case "AttemptFailed":
-          return attemptEnded(event.at, event.error.reason._tag)
+          return attemptEnded(by, event.at, event.error.reason._tag)
         case "SessionReady":
-          return attemptEnded(event.at, "ready").pipe(
-            Effect.andThen(update(of(ready), 1)),
-            Effect.andThen(
-              event.downtimeMillis === undefined ? Effect.void : update(of(outageDuration), event.downtimeMillis)
-            ),
-            Effect.andThen(outageEnded())
-          )
+          attemptEnded(by, event.at, "ready")
+          updateIn(by, of(ready), 1)
+          if (event.downtimeMillis !== undefined) updateIn(by, of(outageDuration), event.downtimeMillis)
+          return outageEnded(by)
         case "SessionLost": {
           const reason = event.error.reason._tag
-          return update(of(losses, { reason }), 1).pipe(
-            Effect.andThen(update(of(ready), 0)),
-            Effect.andThen(
-              Effect.makeSpan("mcp.client outage", {
-                root: true,
-                attributes: { "mcp.server.name": server, "mcp.generation": event.generation, "error.type": reason }
-              })
-            ),
-            Effect.map((span) => {
-              outage = span
-            })
-          )
+          updateIn(by, of(losses, { reason }), 1)
+          updateIn(by, of(ready), 0)
+          outage = isTraced(by)
+            ? Effect.runSyncWith(by.context)(
+                Effect.makeSpan("mcp.client outage", {
+                  root: true,
+                  attributes: { "mcp.server.name": server, "mcp.generation": event.generation, "error.type": reason }
+                })
+              )
+            : undefined
+          return
         }
         case "RequestReplayed":
-          return update(of(replays, { method: event.method, delivery: event.delivery }), 1)
+          return updateIn(by, of(replays, { method: event.method, delivery: event.delivery }), 1)
         case "OutcomeUnknown":
-          return update(of(unknowns, { method: event.method }), 1)
+          return updateIn(by, of(unknowns, { method: event.method }), 1)
         case "GaveUp":
         case "Closed":
-          return Effect.andThen(update(of(ready), 0), outageEnded())
+          updateIn(by, of(ready), 0)
+          return outageEnded(by)
         case "AttemptScheduled":
         case "RefreshFailed":
         case "RestorationSkipped":
         case "CatalogChanged":
         case "NotificationsMissed":
-          return Effect.void
       }
     },
     missedHeartbeat: () => update(of(heartbeatsMissed), 1),
@@ -156,10 +157,8 @@ export const make = (
     },
     sending: ({ again, generation, info, method, tool }, effect) =>
       Effect.withFiber((fiber) =>
-        // Nobody looks at the spans of the tracer that is there by default, and one costs as much as all else on the way of a call.
-        fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer
-          ? effect
-          : Effect.withSpan(effect, `mcp.client ${method}`, {
+        isTraced(fiber)
+          ? Effect.withSpan(effect, `mcp.client ${method}`, {
               captureStackTrace: false,
               kind: "client",
               attributes: {
@@ -172,6 +171,7 @@ export const make = (
               },
               links: again && outage !== undefined ? [{ span: outage, attributes: {} }] : []
             })
+          : effect
       )
   }
 }

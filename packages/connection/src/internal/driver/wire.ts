@@ -71,13 +71,17 @@ export const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Re
 const saveWithin = Duration.seconds(1)
 
 const makeOn = (
-  { agent, areInherited, bequeath, fetch: undiciFetch }: Sockets.Sockets,
+  { agent, areInherited, bequeath, fetch: undiciFetch, hasSpare, prepare }: Sockets.Sockets,
   options: Options
 ): { readonly wire: Wire; readonly turn: () => Promise<void> | undefined } => {
   const { conceal, kind, url } = options
   let isEstablished = false
-  /** Whether undici may have a socket that it has not let go of yet. */
-  let hasSocket = areInherited
+  let isPrepared = false
+  /**
+   * In a handshake, while there is a socket that undici has not let go of yet: it takes a turn after an answer, and to make another
+   * connection costs more than that.
+   */
+  let free = areInherited ? nextTurn() : undefined
   let hasExpired = false
   let streams = 0
   /** Whether what the server had to say may have gone by before there was a first stream. */
@@ -124,6 +128,8 @@ const makeOn = (
             if (budget < 0) throw tooLarge(options.maxMessageBytes)
           },
           onEnd: (broken) => {
+            // undici comes to it only when it has told of the end.
+            if (!isEstablished) free = Promise.resolve().then(nextTurn)
             if (id !== undefined && kind === "streamable") options.flights()?.broke(id)
             if (isStream && broken !== undefined) options.onBreak(Network.ofNetwork(broken, sent))
           }
@@ -183,10 +189,16 @@ const makeOn = (
     // The older transport does not pass headers on.
     const asked = id ?? (kind === "sse" ? idIn(init?.body) : undefined)
     const speaks = asked !== undefined || init?.method !== "POST"
-    // undici lets go of a socket a turn after its answer, and in a handshake another one costs more than that.
-    if (!isEstablished && hasSocket) await nextTurn()
-    hasSocket = true
+    if (free !== undefined && !(init?.method === "GET" && hasSpare())) {
+      await free
+      if (isEstablished) free = undefined
+    }
     const answered = raw(new URL(target), init, headers, asked, speaks ? options.onBytes : () => {})
+    // The stream of notifications takes one connection, and the first call another: that is made while the server thinks.
+    if (!isPrepared && !isEstablished && kind === "streamable" && isInitialize(init?.body)) {
+      isPrepared = true
+      prepare(url)
+    }
     if (id !== null && options.authProvider !== undefined) note(answered)
     const response = await answered
     // Refused for certain: whatever becomes of the session while it waits for other credentials, it did not run.
@@ -318,7 +330,8 @@ const makeOn = (
               lastFailure = undefined
               throw error
             }
-            lastFailure = secretive(error.reason)
+            const { reason } = error
+            lastFailure = secretive(reason)
             if (isFirstStream(init) && !isNotOffered(lastFailure) && lastFailure._tag !== "Unauthorized") {
               isLate = true
               options.onNotStreaming(lastFailure)
@@ -328,7 +341,7 @@ const makeOn = (
               if (id !== null) markSent(id, true)
               await company()
             }
-            throw new WireFailure(lastFailure)
+            throw lastFailure === reason ? error : new WireFailure(lastFailure)
           }
         ),
     lastFailure: () => lastFailure,

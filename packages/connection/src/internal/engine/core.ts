@@ -42,6 +42,8 @@ export interface Published {
   readonly relist: (kinds: ReadonlyArray<Catalog.Kind>) => void
   /** Held by whoever asks it to tell of changes: of two who ask at once, the older wish could win. There when somebody asks. */
   listenTurn: Semaphore.Semaphore | undefined
+  /** Whether there was an outage before it. */
+  isReturn: boolean
   /** The machine slept, and the session was not heard of since: its loss is nobody's fault. */
   jumped: boolean
   /** When the clock is looked at next: a session can be lost as the machine wakes, before anyone did. */
@@ -221,6 +223,7 @@ export const makePublished = (
   versions: Catalogs.noVersions(),
   listenTurn: undefined,
   refreshPhase: 0,
+  isReturn: false,
   jumped: false,
   lookDue: Number.POSITIVE_INFINITY,
   loss: undefined

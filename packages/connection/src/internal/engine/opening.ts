@@ -218,11 +218,7 @@ const makeAttempt = Effect.fnUntraced(function* <R>(core: Core.Core, options: Op
           Object.keys(changes).length === 0 ? undefined : ConnectionEvent.CatalogChanged({ at, generation, changes })
       )
       if (!done) return yield* Effect.andThen(restoration.settle(candidate), publish(candidate, readings, isAlive))
-      const { era, name, pid, protocolVersion, version } = session.info
-      const details = { generation, era, protocolVersion, name, version, pid }
-      yield* lostAt === undefined
-        ? Effect.logDebug("mcp session ready", details)
-        : Effect.logInfo("mcp session is back", details)
+      candidate.isReturn = lostAt !== undefined
     })
 
   const listsChanged = (kinds: ReadonlyArray<Catalog.Kind>): void => {

@@ -104,6 +104,7 @@ const serve = Effect.fnUntraced(function* <R>(
   first: Opening.Opened
 ): Effect.fn.Return<Setback, ConnectionError, R> {
   let current = first
+  yield* logReady(current.published)
   while (true) {
     const signal = yield* signalFor(core, current.published)
     if (signal._tag !== "RefreshRequested") {
@@ -117,6 +118,7 @@ const serve = Effect.fnUntraced(function* <R>(
     if (first._tag === "Opened") {
       yield* drain(scopes, current, options.drainTimeout)
       current = first
+      yield* logReady(current.published)
       continue
     }
     if (first._tag === "NotOpened") {
@@ -131,8 +133,19 @@ const serve = Effect.fnUntraced(function* <R>(
     const next = yield* ended
     if (next._tag === "NotOpened") return setback._tag === "Requested" ? setback : next
     current = next
+    yield* logReady(current.published)
   }
 })
+
+const logReady = ({ generation, isReturn, session: { info } }: Core.Published): Effect.Effect<void> => {
+  const { era, name, pid, protocolVersion, version } = info
+  const details = { generation, era, protocolVersion, name, version, pid }
+  return Effect.andThen(
+    // Those who have waited for it are on their way before anybody is told of it.
+    Effect.yieldNow,
+    isReturn ? Effect.logInfo("mcp session is back", details) : Effect.logDebug("mcp session ready", details)
+  )
+}
 
 /** One attempt. Whoever asks for a session while it runs shares its end. */
 const open = <R>(core: Core.Core, scopes: SessionScopes, options: Options<R>) =>

@@ -55,6 +55,8 @@ export interface Seen {
   readonly cancels: string | number | undefined
   readonly session: string | undefined
   readonly lastEventId: string | undefined
+  /** The number of the socket that it came over, from 1 in the order in which they were accepted. */
+  readonly socket: number
   /** When it came, in milliseconds since the epoch. */
   readonly at: number
 }
@@ -120,6 +122,10 @@ export interface Server {
   readonly notify: (method: string, params: Readonly<Record<string, unknown>>) => void
   /** How many sockets are open. */
   readonly sockets: () => number
+  /** How many sockets there have ever been. */
+  readonly accepted: () => number
+  /** Called with each socket that is accepted, and its number. */
+  readonly onSocket: (listener: (socket: Socket, number: number) => void) => void
 }
 
 /** How a socket ends: the body in good order, the socket with a FIN, or with a RST. */
@@ -149,6 +155,8 @@ const listen = async (options: Options): Promise<Server> => {
   const seen: Array<Seen> = []
   const ledger: Array<string> = []
   const sockets = new Set<Socket>()
+  const numbers = new Map<Socket, number>()
+  const listeners: Array<(socket: Socket, number: number) => void> = []
   const sessions = new Set<string>()
   const streams = new Set<Exchange>()
   const kept = new Map<string, Message>()
@@ -247,6 +255,7 @@ const listen = async (options: Options): Promise<Server> => {
       cancels: message?.method === "notifications/cancelled" ? message.params?.requestId : undefined,
       session: header("mcp-session-id"),
       lastEventId: header("last-event-id"),
+      socket: numbers.get(request.socket) ?? 0,
       at: Date.now()
     }
     seen.push(entry)
@@ -284,6 +293,8 @@ const listen = async (options: Options): Promise<Server> => {
   http.keepAliveTimeout = 600_000
   http.on("connection", (socket: Socket) => {
     sockets.add(socket)
+    numbers.set(socket, numbers.size + 1)
+    for (const listener of listeners) listener(socket, numbers.size)
     socket.on("error", () => {})
     socket.on("close", () => sockets.delete(socket))
   })
@@ -342,7 +353,11 @@ const listen = async (options: Options): Promise<Server> => {
     notify: (method, params) => {
       for (const { response } of streams) response.write(event({ message: { jsonrpc: "2.0", method, params } }))
     },
-    sockets: () => sockets.size
+    sockets: () => sockets.size,
+    accepted: () => numbers.size,
+    onSocket: (listener) => {
+      listeners.push(listener)
+    }
   }
 }
 

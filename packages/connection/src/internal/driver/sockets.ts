@@ -51,7 +51,8 @@ export const acquire = Effect.fnUntraced(function* (
   const library = yield* undici
   const { areInherited, pool } = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const left = estate.pool
+      // They may have been left by a session that is closed by now.
+      const left = estate.pool !== undefined && estate.pool.holders > 0 ? estate.pool : undefined
       estate.pool = undefined
       const pool = left ?? open(library, connectTimeout)
       pool.holders += 1
@@ -61,7 +62,6 @@ export const acquire = Effect.fnUntraced(function* (
       Effect.suspend(() => {
         pool.holders -= 1
         if (pool.holders > 0) return Effect.void
-        if (estate.pool === pool) estate.pool = undefined
         return Effect.ignore(Effect.tryPromise(pool.close))
       })
   )
@@ -70,7 +70,7 @@ export const acquire = Effect.fnUntraced(function* (
     fetch: library.fetch,
     areInherited,
     bequeath: () => {
-      if (pool.holders > 0) estate.pool = pool
+      estate.pool = pool
     },
     prepare: pool.prepare,
     hasSpare: pool.hasSpare

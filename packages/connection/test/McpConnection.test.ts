@@ -96,6 +96,25 @@ describe(`start: "required"`, () => {
     })
   )
 
+  it.effect("fails at once when its scope is closed meanwhile", () =>
+    Effect.gen(function* () {
+      const simulation = SimulatedServer.makeUnsafe({ open: () => Effect.never })
+      const scope = yield* Scope.make()
+      const made = yield* McpConnection.make({ transport: simulation.transport }).pipe(
+        Scope.provide(scope),
+        Effect.flip,
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* settle
+      yield* Scope.close(scope, Exit.void)
+      yield* settle
+      const error = made.pollUnsafe()
+      assert(error !== undefined && Exit.isSuccess(error) && error.value._tag === "ConnectionError")
+      assert.include(error.value.message, "closed before there was a session")
+      assert.strictEqual(simulation.live, 0)
+    })
+  )
+
   it.effect.each([
     ["before startupTimeout", 20],
     ["at the same time as startupTimeout", 10]

@@ -1,13 +1,15 @@
 /** The sockets under a session: which of them the next one takes over, and the one that is made before there is use for it. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import * as McpConnection from "../../src/McpConnection.ts"
 import * as McpTransport from "../../src/McpTransport.ts"
 import { fast } from "../driver/rig.ts"
 import * as Replies from "./replies.ts"
-import { call, failureOf, generationOf, only, settled, scenario, until } from "./rig.ts"
+import { call, failureOf, generationOf, only, settled, scenario, until, untilState } from "./rig.ts"
 import type { Seen, Server } from "./server.ts"
 
 const last = (server: Server, which: (seen: Seen) => boolean): Seen =>
@@ -118,6 +120,21 @@ describe("a session that the server has forgotten", () => {
 })
 
 describe("a session that is lost in another way", () => {
+  scenario("leaves no socket, also when many calls have heard of the loss before", (rig) =>
+    Effect.gen(function* () {
+      const { connection, server } = yield* rig.ready({ stream: true })
+      const together = (labels: ReadonlyArray<string>) =>
+        Effect.forEach(labels, (label) => call(connection, "read", label), { concurrency: "unbounded" })
+      yield* together(["a", "b", "c"])
+      server.forget()
+      yield* together(["d", "e", "f"])
+      yield* together(["g", "h", "i"])
+      const used = new Set(server.seen.map(({ socket }) => socket))
+      yield* connection.reconnect
+      assert.isFalse(used.has(last(server, isInitialize).socket))
+    })
+  )
+
   scenario("leaves no socket: what the network has done to one it may have done to all", (rig) =>
     Effect.gen(function* () {
       const { connection, server } = yield* rig.ready({ stream: true })
@@ -138,6 +155,26 @@ describe("the connection that is made before there is use for it", () => {
       assert.strictEqual(server.accepted(), 2)
       assert.strictEqual(last(server, isStream).socket, 2)
       assert.strictEqual(last(server, isCall).socket, 1)
+    })
+  )
+
+  scenario("is not made for a session that is closed as it begins", (rig) =>
+    Effect.gen(function* () {
+      for (let turn = 0; turn < 6; turn += 1) {
+        const server = yield* rig.serve({ stream: true })
+        const scope = yield* Scope.make()
+        const connection = yield* Scope.provide(rig.connect(server), scope)
+        yield* until("the stream", () => server.streams() === 1)
+        server.forget()
+        const caller = yield* Effect.forkChild(call(connection, "read", "look"), { startImmediately: true })
+        yield* untilState(connection, ({ _tag }) => _tag === "Reconnecting")
+        for (let later = 0; later < turn; later += 1) yield* Effect.promise(() => Promise.resolve())
+        yield* Scope.close(scope, Exit.void)
+        yield* Fiber.interrupt(caller)
+        // By itself it would be there for a second.
+        yield* Effect.sleep("100 millis")
+        assert.strictEqual(server.sockets(), 0)
+      }
     })
   )
 

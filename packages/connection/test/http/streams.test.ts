@@ -19,7 +19,7 @@ import {
   toldBy,
   until
 } from "./rig.ts"
-import type { Cut, Reply } from "./server.ts"
+import type { Cut, Exchange, Reply } from "./server.ts"
 
 const cuts: ReadonlyArray<Cut> = ["end", "fin", "rst"]
 
@@ -393,6 +393,41 @@ describe("the stream that stands beside the requests", () => {
         assert.strictEqual(server.count("GET"), 1)
       })
     )
+
+  for (const [name, nothing] of Object.entries({
+    "HTML that ends": Replies.status(200, { "content-type": "text/html" }, Replies.html),
+    "a body without a type that ends": ({ response }: Exchange) => response.writeHead(200).end("nothing")
+  }))
+    scenario(`that is ${name} at first is opened once, however often that fails then; readers are told`, (rig) =>
+      Effect.gen(function* () {
+        const server = yield* rig.serve({ stream: true })
+        server.on("GET", 1, nothing)
+        for (const time of [1, 2]) server.on("GET", time + 1, Replies.status(503))
+        const connection = yield* settled(rig.connect(server))
+        const events = yield* eventsOf(connection)
+        yield* until("the stream", () => server.streams() === 1)
+        yield* until("the reader to be told", () => only(events, "NotificationsMissed").length === 1)
+        // Longer than the last of the delays.
+        yield* Effect.sleep("2500 millis")
+        assert.deepStrictEqual([server.streams(), server.count("GET")], [1, 4])
+        yield* sameSession(server, connection, events)
+      })
+    )
+
+  scenario("that could not be opened at first is opened later also when that of a request was resumed before", (rig) =>
+    Effect.gen(function* () {
+      const server = yield* rig.serve({ stream: true })
+      for (const time of [1, 3, 4]) server.on("GET", time, Replies.status(503))
+      const connection = yield* settled(rig.connect(server))
+      yield* until("the failure", () => server.count("GET") === 1)
+      server.on("call write", 1, Replies.resumable("event-1", "rst", 20))
+      assert.strictEqual(yield* call(connection, "write", "effect"), "effect")
+      assert.strictEqual(server.count("resume"), 1)
+      yield* until("the stream", () => server.streams() === 1)
+      assert.deepStrictEqual(server.ledger, ["write effect"])
+      assert.strictEqual(yield* generationOf(connection), 1)
+    })
+  )
 
   scenario("that is not offered (405) is not asked for again when that of a request cannot be resumed", (rig) =>
     Effect.gen(function* () {

@@ -14,7 +14,7 @@ export interface Sockets {
   readonly fetch: typeof Undici.fetch
   /** Whether they are those of the session before. */
   readonly areInherited: boolean
-  /** Leaves them to the next session, if one is opened before this one is closed. */
+  /** Leaves them to the next session, if one is opened before this one is closed: once, for from then on they are in its use. */
   readonly bequeath: () => void
   /** Makes one connection more than there is use for yet, which is there for a moment. */
   readonly prepare: (server: URL) => void
@@ -65,11 +65,14 @@ export const acquire = Effect.fnUntraced(function* (
         return Effect.ignore(Effect.tryPromise(pool.close))
       })
   )
+  let areLeft = false
   return {
     agent: pool.agent,
     fetch: library.fetch,
     areInherited,
     bequeath: () => {
+      if (areLeft) return
+      areLeft = true
       estate.pool = pool
     },
     prepare: pool.prepare,
@@ -94,12 +97,13 @@ const open = ({ Agent, buildConnector }: typeof Undici, connectTimeout: Duration
     if (socket instanceof Socket) connecting.add(socket)
   }
 
+  let isClosed = false
   let wanted: URL | undefined
   let last: Target | undefined
   let spare: Spare | undefined
   /** A spare is made of what a connection to the server was made of: of the first one as soon as there is one. */
   const makeSpare = (): void => {
-    if (wanted === undefined || last === undefined || spare !== undefined || !isAt(last, wanted)) return
+    if (isClosed || wanted === undefined || last === undefined || spare !== undefined || !isAt(last, wanted)) return
     const target = last
     wanted = undefined
     dial(target, (error, socket) => {
@@ -154,7 +158,7 @@ const open = ({ Agent, buildConnector }: typeof Undici, connectTimeout: Duration
     },
     hasSpare: () => spare !== undefined,
     close: () => {
-      wanted = undefined
+      isClosed = true
       spare?.socket.destroy()
       for (const socket of connecting) socket.destroy(new Error("the session was closed"))
       return agent.destroy()

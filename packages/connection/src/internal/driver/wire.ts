@@ -83,7 +83,9 @@ const makeOn = (
    */
   let free = areInherited ? nextTurn() : undefined
   let hasExpired = false
-  let streams = 0
+  let hasStreamed = false
+  /** Whether the SDK has one, and opens it again when it ends: it takes any body for one. */
+  let hasFirst = false
   /** Whether what the server had to say may have gone by before there was a first stream. */
   let isLate = false
   let lastFailure: Reason | undefined
@@ -229,8 +231,10 @@ const makeOn = (
     body: RequestInit["body"]
   ): Promise<Response> => {
     const { status } = response
-    if (response.ok)
-      return method === "POST" && kind === "streamable" ? answer(response, body) : stream(response, headers)
+    if (response.ok) {
+      if (kind === "streamable" && method === "POST") return answer(response, body)
+      return asksForStream(method, headers) ? stream(response) : response
+    }
     // Redirects are the SDK's to follow, within the origin.
     if (status >= 300 && status < 400) return response
     // A provider of the user's is handed it.
@@ -267,12 +271,14 @@ const makeOn = (
     )
   }
 
-  /** A stream of notifications that was not open from the start, and does not go on where the last one ended. */
-  const stream = (response: Response, headers: Headers): Response => {
-    if (kind === "streamable" && essenceOf(response.headers) === "text/event-stream") {
-      streams += 1
-      if ((streams > 1 || isLate) && !headers.has("last-event-id")) options.onGap()
+  /** A stream of notifications may not have been open from the start, and not go on where the last one ended. */
+  const stream = (response: Response): Response => {
+    hasFirst = true
+    if (essenceOf(response.headers) === "text/event-stream") {
+      hasStreamed = true
+      if (isLate) options.onGap()
     }
+    isLate = true
     return response
   }
 
@@ -313,8 +319,9 @@ const makeOn = (
     throw new WireFailure(new Unauthorized({ status: response.status, challenge: Authorization.challengeOf(response) }))
   }
 
-  const isFirstStream = (init: RequestInit | undefined): boolean =>
-    kind === "streamable" && streams === 0 && init?.method === "GET" && !new Headers(init.headers).has("last-event-id")
+  /** For that of notifications, from now on; with an id it would be one of those that have broken. */
+  const asksForStream = (method: string | undefined, headers: Headers): boolean =>
+    kind === "streamable" && method === "GET" && !headers.has("last-event-id")
 
   const wire: Wire = {
     fetch: (target, init) =>
@@ -332,7 +339,12 @@ const makeOn = (
             }
             const { reason } = error
             lastFailure = secretive(reason)
-            if (isFirstStream(init) && !isNotOffered(lastFailure) && lastFailure._tag !== "Unauthorized") {
+            if (
+              !hasFirst &&
+              asksForStream(init?.method, new Headers(init?.headers)) &&
+              !isNotOffered(lastFailure) &&
+              lastFailure._tag !== "Unauthorized"
+            ) {
               isLate = true
               options.onNotStreaming(lastFailure)
             }
@@ -349,7 +361,7 @@ const makeOn = (
       isEstablished = true
     },
     expired: () => hasExpired,
-    hasStreamed: () => streams > 0
+    hasStreamed: () => hasStreamed
   }
   return { wire, turn: () => authorization?.turn() }
 }

@@ -159,14 +159,17 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
       MutableRef.set(snapshot.ref, { state, published, generation: published?.generation ?? before.generation })
       if (before.published !== undefined && before.published !== published) vitals.left(before.published.session)
       tell(() => {
-        if (state !== before.state) states.publish(state)
-        events.publish(event)
-        telemetry.record(event, fiber)
-        const more = then(event.at)
-        if (more !== undefined) events.publish(more)
-        if (state === before.state || !settles(state)) return
-        waiters.look()
-        if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
+        try {
+          if (state !== before.state) states.publish(state)
+          events.publish(event)
+          const more = then(event.at)
+          if (more !== undefined) events.publish(more)
+          // A tracer may throw.
+          telemetry.record(event, fiber)
+        } finally {
+          if (state !== before.state && settles(state)) waiters.look()
+          if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
+        }
       })
       return Effect.succeed(true)
     })

@@ -11,7 +11,7 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { type ConnectionError, StartupTimeout } from "../../ConnectionError.ts"
+import { type ConnectionError, StartupTimeout, TransportClosed } from "../../ConnectionError.ts"
 import * as ConnectionEvent from "../../ConnectionEvent.ts"
 import * as ConnectionState from "../../ConnectionState.ts"
 import type { Options, Ready, ResourceUpdate, Shape } from "../../McpConnection.ts"
@@ -339,8 +339,18 @@ const untilStarted = (core: Core.Core, options: Decoded): Effect.Effect<void, Co
   core.waiters.until<void, ConnectionError>(
     () => {
       const { state } = Ref.getUnsafe(core.snapshot)
-      if (state._tag === "Ready") return Effect.void
-      return state._tag === "Failed" ? Effect.fail(state.error) : undefined
+      switch (state._tag) {
+        case "Ready":
+          return Effect.void
+        case "Failed":
+          return Effect.fail(state.error)
+        case "Closed":
+          return Effect.fail(
+            core.error(new TransportClosed({ description: "the connection was closed before there was a session" }))
+          )
+        default:
+          return undefined
+      }
     },
     {
       duration: options.startWithin,

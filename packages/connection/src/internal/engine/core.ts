@@ -159,17 +159,14 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
       MutableRef.set(snapshot.ref, { state, published, generation: published?.generation ?? before.generation })
       if (before.published !== undefined && before.published !== published) vitals.left(before.published.session)
       tell(() => {
-        try {
-          if (state !== before.state) states.publish(state)
-          events.publish(event)
-          const more = then(event.at)
-          if (more !== undefined) events.publish(more)
-          // A tracer may throw.
-          telemetry.record(event, fiber)
-        } finally {
-          if (state !== before.state && settles(state)) waiters.look()
-          if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
-        }
+        if (state !== before.state) states.publish(state)
+        events.publish(event)
+        const more = then(event.at)
+        if (more !== undefined) events.publish(more)
+        if (state !== before.state && settles(state)) waiters.look()
+        if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
+        // Last: a tracer may throw.
+        telemetry.record(event, fiber)
       })
       return Effect.succeed(true)
     })

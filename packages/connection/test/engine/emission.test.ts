@@ -44,6 +44,31 @@ describe("what is told", () => {
   )
 })
 
+describe("that a request is sent again", () => {
+  it.effect("is told before its caller is answered", () =>
+    Effect.gen(function* () {
+      const simulation = SimulatedServer.makeUnsafe({
+        listed: () => [tool("read", { readOnlyHint: true })],
+        handle: (call) => (call.generation === 1 && call.tool !== undefined ? Effect.never : call.run)
+      })
+      const connection = yield* connect(simulation)
+      const told: Array<string> = []
+      yield* connection.events.pipe(
+        Stream.runForEach(({ _tag }) => Effect.sync(() => told.push(_tag))),
+        Effect.forkScoped({ startImmediately: true })
+      )
+      yield* connection.callTool({ name: "read" }).pipe(
+        Effect.tap(() => Effect.sync(() => told.push("answered"))),
+        Effect.forkScoped({ startImmediately: true })
+      )
+      yield* settle
+      yield* simulation.current.lose(exited)
+      yield* advance("2 seconds")
+      assert.deepStrictEqual(told.slice(-3), ["SessionReady", "RequestReplayed", "answered"])
+    })
+  )
+})
+
 describe("what is logged of an outage", () => {
   it.effect("is one line when the session is lost, and one when there is another", () => {
     const lines: Array<readonly [string, unknown, unknown]> = []

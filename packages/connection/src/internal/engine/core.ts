@@ -137,7 +137,8 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
 
   const unheard: Array<() => void> = []
   let isTelling = false
-  /** Who hears of something goes on at once, and may cause the next thing to tell: that comes after. */
+  let hasSettled = false
+  /** Who hears of something goes on at once, and may cause the next thing to tell: that comes after. Those who wait come last. */
   const tell = (news: () => void): void => {
     unheard.push(news)
     if (isTelling) return
@@ -146,6 +147,10 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
       for (let next = unheard.shift(); next !== undefined; next = unheard.shift()) next()
     } finally {
       isTelling = false
+      if (hasSettled) {
+        hasSettled = false
+        waiters.look()
+      }
     }
   }
 
@@ -163,7 +168,7 @@ export const make = Effect.fnUntraced(function* (server: string, deadlines: Dead
         events.publish(event)
         const more = then(event.at)
         if (more !== undefined) events.publish(more)
-        if (state !== before.state && settles(state)) waiters.look()
+        if (state !== before.state && settles(state)) hasSettled = true
         if (state._tag === "Closed") Deferred.doneUnsafe(closed, Exit.void)
         // Last: a tracer may throw.
         telemetry.record(event, fiber)

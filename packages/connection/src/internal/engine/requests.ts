@@ -29,6 +29,7 @@ import * as Ladder from "./ladder.ts"
 import * as Patience from "./patience.ts"
 import * as ReplayBudget from "./replayBudget.ts"
 import type { Suspicion } from "./suspicion.ts"
+import type { Within } from "./waiters.ts"
 
 export interface Options {
   readonly timeout: Duration.Duration
@@ -454,7 +455,7 @@ export const make = (
     after: number,
     known?: ConnectionState.ConnectionState,
     suspicion?: Suspicion,
-    within?: Parameters<typeof core.waiters.until<Core.Published, ConnectionUnavailable | ConnectionClosed>>[1]
+    within?: Within<Core.Published, ConnectionUnavailable | ConnectionClosed>
   ): Effect.Effect<Core.Published, ConnectionUnavailable | ConnectionClosed> =>
     Effect.suspend(() => {
       if (Ref.getUnsafe(core.snapshot).state._tag === "Idle") Queue.offerUnsafe(core.mailbox, Core.Start())

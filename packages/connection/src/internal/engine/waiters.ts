@@ -9,6 +9,12 @@ import type * as Deadlines from "./deadlines.ts"
 /** What a waiter gets, once there is something. */
 type Look<A, E> = () => Effect.Effect<A, E> | undefined
 
+/** How long somebody waits at the most, and what there is then. */
+export interface Within<A, E> {
+  readonly duration: Duration.Duration
+  readonly orElse: () => Effect.Effect<A, E>
+}
+
 export class Waiters {
   readonly #deadlines: Deadlines.Deadlines
   readonly #looks = new Set<() => void>()
@@ -22,11 +28,8 @@ export class Waiters {
     for (const look of this.#looks) look()
   }
 
-  /** Waits until there is something: now, or after a change. `within`: how long at the most, and what there is then. */
-  until<A, E>(
-    look: Look<A, E>,
-    within?: { readonly duration: Duration.Duration; readonly orElse: () => Effect.Effect<A, E> }
-  ): Effect.Effect<A, E> {
+  /** Waits until there is something: now, or after a change. */
+  until<A, E>(look: Look<A, E>, within?: Within<A, E>): Effect.Effect<A, E> {
     return Effect.callback((resume) => {
       const found = look()
       if (found !== undefined) return resume(found)
